@@ -1,0 +1,73 @@
+package lifecycle
+
+import "time"
+
+// Verb names a piece of work on the node.
+type Verb string
+
+// The verbs, in the order in which a task usually meets them. Each is idempotent: performed again, also
+// by a new process after a kill -9, it finishes or finds the work done.
+const (
+	// Connect makes the network of all containers of the task: namespaces, addresses, host ports.
+	Connect Verb = "connect"
+	// Pull makes a container's image present on the node, as the pull behaviour says.
+	Pull Verb = "pull"
+	// Create makes a container, ready to start: root file system, namespaces, cgroup, log file.
+	Create Verb = "create"
+	// Start starts the container's process. A process that has run once is never started again: Start on
+	// a container that has already exited succeeds, and Wait tells how it ended.
+	Start Verb = "start"
+	// Wait lasts as long as the container runs. Its result is the exit.
+	Wait Verb = "wait"
+	// Stop sends the stop signal, waits Grace, then kills. Its result says that the signal was obeyed;
+	// the exit itself is Wait's to tell.
+	Stop Verb = "stop"
+	// Remove deletes the container: process record, root file system, cgroup. Its log stays.
+	Remove Verb = "remove"
+	// Disconnect frees what Connect took.
+	Disconnect Verb = "disconnect"
+	// Discard deletes what is left of a stopped task on the node: its logs and folders.
+	Discard Verb = "discard"
+)
+
+// Effect is one piece of work that should be under way. Effects are comparable: the shell keeps a map of
+// those that are running.
+type Effect struct {
+	Verb Verb
+	// Container is the name in the task definition; empty where the verb is about the whole task.
+	Container string
+	// Grace is, for Stop, the time from the stop signal to SIGKILL.
+	Grace time.Duration
+}
+
+// Result is how an effect ended.
+type Result struct {
+	Effect Effect
+	// Canceled: the effect had left the wanted set and was interrupted before it was done. Whatever it
+	// made before is found and used, or removed, by the idempotent effects that follow.
+	Canceled bool
+	// Reason is empty for success, else why the effect failed, as ECS words it:
+	// "CannotPullContainerError: ...".
+	Reason string
+
+	// What was seen; each is set only by the verbs named.
+	StartedAt   time.Time // Pull: work began; Start: the process began
+	FinishedAt  time.Time // Pull: work ended; Wait: the process ended
+	Digest      string    // Pull: sha256:... of the image, empty if it never had a registry's
+	RuntimeID   string    // Create: id of the container in the runtime, 64 hex
+	ExitCode    int       // Wait
+	OutOfMemory bool      // Wait: the kernel killed the process for its memory limit
+	Bindings    []Binding // Connect
+}
+
+// Binding is a container's port on the host.
+type Binding struct {
+	Container     string // name in the task definition
+	BindIP        string
+	ContainerPort uint16
+	HostPort      uint16
+	Protocol      string // tcp or udp
+	// A contiguous range is one binding ("8000-8010"); the two ports above are then zero.
+	ContainerPortRange string
+	HostPortRange      string
+}

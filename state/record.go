@@ -1,0 +1,200 @@
+package state
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+)
+
+// What a user said is carried in the SDK's own types and never modified; what was decided or observed is
+// a small plain field beside it. Each record says who writes which of its fields: a field has one writer.
+
+// The tables. The number is the version of the record's format.
+var (
+	Clusters = NewTable("cluster", 1, func(c Cluster) string { return c.ARN })
+
+	TaskDefinitions = NewTable("task-definition", 1, func(d TaskDefinition) string { return d.ARN },
+		Index[TaskDefinition]{"family", func(d TaskDefinition) []string { return []string{d.Family} }})
+
+	Families = NewTable("family", 1, func(f Family) string { return f.Name })
+
+	Tasks = NewTable("task", 1, func(t Task) string { return t.ARN },
+		Index[Task]{"cluster", func(t Task) []string { return []string{t.ClusterARN} }},
+		Index[Task]{"instance", func(t Task) []string { return []string{t.InstanceARN} }},
+		Index[Task]{"node", func(t Task) []string { return []string{t.NodeID} }},
+		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }})
+
+	Nodes = NewTable("node", 1, func(n Node) string { return n.ID })
+
+	Instances = NewTable("container-instance", 1, func(i Instance) string { return i.ARN },
+		Index[Instance]{"cluster", func(i Instance) []string { return []string{i.ClusterARN} }},
+		Index[Instance]{"node", func(i Instance) []string { return []string{i.NodeID} }})
+
+	ClientTokens = NewTable("client-token", 1, func(c ClientToken) string { return c.Key })
+
+	AccountSettings = NewTable("account-setting", 1, func(s AccountSetting) string { return s.PrincipalARN + "|" + s.Name })
+)
+
+// Cluster is where containers run. Writer: api/ecs.
+type Cluster struct {
+	ARN  string
+	Name string
+	// Status is ACTIVE or INACTIVE; an inactive cluster is still described for a while.
+	Status                          string
+	Settings                        []types.ClusterSetting               `json:",omitempty"`
+	Configuration                   *types.ClusterConfiguration          `json:",omitempty"`
+	ServiceConnectDefaults          *types.ClusterServiceConnectDefaults `json:",omitempty"`
+	CapacityProviders               []string                             `json:",omitempty"`
+	DefaultCapacityProviderStrategy []types.CapacityProviderStrategyItem `json:",omitempty"`
+	Tags                            []types.Tag                          `json:",omitempty"`
+	CreatedAt                       time.Time
+	DeletedAt                       time.Time `json:",omitzero"`
+}
+
+// Family numbers the revisions of a task definition. Numbers are never used twice. Writer: api/ecs.
+type Family struct {
+	Name         string
+	LastRevision int32
+}
+
+// TaskDefinition is one revision of a family. Writer: api/ecs.
+type TaskDefinition struct {
+	ARN      string
+	Family   string
+	Revision int32
+	// Spec is what was registered, normalised as ECS does; the members that ECS fills in itself (ARN,
+	// revision, status, times) are empty here and stand beside it.
+	Spec types.TaskDefinition
+	// Status is ACTIVE, INACTIVE or DELETE_IN_PROGRESS.
+	Status            types.TaskDefinitionStatus
+	Tags              []types.Tag `json:",omitempty"`
+	RegisteredAt      time.Time
+	RegisteredBy      string
+	DeregisteredAt    time.Time `json:",omitzero"`
+	DeleteRequestedAt time.Time `json:",omitzero"`
+}
+
+// Resources are what a node has and a task takes.
+type Resources struct {
+	CPU    int64 // units, 1024 a core
+	Memory int64 // MiB
+	// Ports are, of a node's total, those that no task may have; of a node's remaining, those that are
+	// taken; of a task, those that it takes.
+	TCPPorts []uint16 `json:",omitempty"`
+	UDPPorts []uint16 `json:",omitempty"`
+	GPUs     []string `json:",omitempty"`
+}
+
+// Task is a running copy of a task definition.
+type Task struct {
+	ARN           string
+	ClusterARN    string
+	DefinitionARN string
+	InstanceARN   string // the container instance it was placed on
+	NodeID        string
+
+	// What was asked. Writer: api/ecs, at creation.
+	Group                string
+	StartedBy            string `json:",omitempty"`
+	LaunchType           types.LaunchType
+	CapacityProvider     string             `json:",omitempty"`
+	PlatformVersion      string             `json:",omitempty"`
+	Overrides            types.TaskOverride `json:",omitzero"`
+	EnableExecuteCommand bool               `json:",omitempty"`
+	EnableManagedTags    bool               `json:",omitempty"`
+	ReferenceID          string             `json:",omitempty"`
+	CreatedAt            time.Time
+	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: placement.
+	Reserved Resources
+
+	// Writer: api/ecs (TagResource).
+	Tags []types.Tag `json:",omitempty"`
+
+	// Where it should get to. Writer: api/ecs; RUNNING, then STOPPED for ever.
+	Desired       lifecycle.Status
+	StoppingAt    time.Time          `json:",omitzero"`
+	StopCode      types.TaskStopCode `json:",omitempty"`
+	StoppedReason string             `json:",omitempty"`
+
+	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls.
+	Last               lifecycle.Status
+	Containers         []Container
+	ConnectedAt        time.Time `json:",omitzero"`
+	PullStartedAt      time.Time `json:",omitzero"`
+	PullStoppedAt      time.Time `json:",omitzero"`
+	StartedAt          time.Time `json:",omitzero"`
+	ExecutionStoppedAt time.Time `json:",omitzero"`
+	StoppedAt          time.Time `json:",omitzero"`
+	// Version grows with every change that DescribeTasks shows.
+	Version int64
+}
+
+// Container is what was observed of one container of a task.
+type Container struct {
+	ARN         string
+	Name        string
+	Image       string
+	ImageDigest string              `json:",omitempty"`
+	RuntimeID   string              `json:",omitempty"`
+	Last        lifecycle.Status    // PENDING, RUNNING or STOPPED
+	ExitCode    *int32              `json:",omitempty"`
+	Reason      string              `json:",omitempty"`
+	Bindings    []lifecycle.Binding `json:",omitempty"`
+}
+
+// Node is a machine that an agent runs on, with one set of resources, however many clusters it serves.
+type Node struct {
+	ID string
+	// Writer: api/ecs (RegisterContainerInstance).
+	Total        Resources
+	Attributes   []types.Attribute `json:",omitempty"`
+	EveryCluster bool              `json:",omitempty"` // a container instance of every cluster, present and future
+	RegisteredAt time.Time
+
+	// Remaining is what tasks have not taken. Writer: placement.
+	Remaining Resources
+
+	// The agent's connection. Writer: dispatch.
+	Connected     bool
+	ConnectedAt   time.Time `json:",omitzero"` // when Connected last changed
+	AgentVersion  string    `json:",omitempty"`
+	AgentHash     string    `json:",omitempty"`
+	DockerVersion string    `json:",omitempty"`
+	Timeline      int64     `json:",omitempty"` // number of the last manifest sent
+}
+
+// Instance is a node's membership in a cluster: a container instance. Writer: api/ecs.
+type Instance struct {
+	ARN        string
+	ClusterARN string
+	NodeID     string
+	// Automatic: here because the node serves every cluster; it goes away with the cluster.
+	Automatic bool `json:",omitempty"`
+	// Status is ACTIVE, DRAINING or INACTIVE.
+	Status       string
+	StatusReason string `json:",omitempty"`
+	// Attributes are those put by users on this instance, beside those of the node.
+	Attributes   []types.Attribute `json:",omitempty"`
+	Tags         []types.Tag       `json:",omitempty"`
+	RegisteredAt time.Time
+	Version      int64
+}
+
+// ClientToken makes a request idempotent: the same token with the same request answers with the same
+// tasks for a day. Writer: api/ecs; control's reaper forgets it.
+type ClientToken struct {
+	Key         string // operation|cluster ARN|token
+	Fingerprint string // sha256 of the request without its token
+	TaskARNs    []string
+	CreatedAt   time.Time
+}
+
+// AccountSetting is a setting of one principal, or the account's default where PrincipalARN is that of
+// the account's root. Writer: api/ecs.
+type AccountSetting struct {
+	Name         string
+	Value        string
+	PrincipalARN string
+}
