@@ -1,0 +1,139 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Reason is why a node does not take an ask. The checks are made in the order
+// of the constants, and the first that says no is the reason.
+type Reason uint8
+
+const (
+	Fits Reason = iota
+	AgentDisconnected
+	Inactive
+	MissingAttribute
+	ShortOfCPU
+	ShortOfMemory
+	ShortOfGPU
+	PortInUse
+	NotMember   // a memberOf constraint
+	NotDistinct // a distinctInstance constraint
+)
+
+var reasonWords = [...]string{
+	Fits:              "",
+	AgentDisconnected: "AGENT",
+	Inactive:          "INACTIVE",
+	MissingAttribute:  "ATTRIBUTE",
+	ShortOfCPU:        "RESOURCE:CPU",
+	ShortOfMemory:     "RESOURCE:MEMORY",
+	ShortOfGPU:        "RESOURCE:GPU",
+	PortInUse:         "RESOURCE:PORTS",
+	NotMember:         "MemberOf placement constraint unsatisfied.",
+	NotDistinct:       "DistinctInstance placement constraint unsatisfied.",
+}
+
+// String is the reason as ECS words it in the failures of RunTask.
+func (r Reason) String() string { return reasonWords[r] }
+
+// Check says whether the ask fits on the node, or else what is the first thing
+// that stands against it.
+func Check(n *Node, a *Ask) Reason {
+	switch {
+	case !n.Connected:
+		return AgentDisconnected
+	case n.Status != StatusActive:
+		return Inactive
+	}
+	for _, want := range a.Requires {
+		if got, ok := n.Attributes[want.Name]; !ok || want.Value != "" && want.Value != got {
+			return MissingAttribute
+		}
+	}
+	// An ask for nothing fits where nothing is left, or less than nothing.
+	switch {
+	case a.CPU > max(n.CPU, 0):
+		return ShortOfCPU
+	case a.Memory > max(n.Memory, 0):
+		return ShortOfMemory
+	case a.GPUs > len(n.GPUs):
+		return ShortOfGPU
+	case overlap(a.TCPPorts, n.TCPPorts), overlap(a.UDPPorts, n.UDPPorts):
+		return PortInUse
+	}
+	distinct := false
+	for i := range a.Constraints {
+		switch c := &a.Constraints[i]; c.Type {
+		case MemberOf:
+			if !c.Query.Match(n) {
+				return NotMember
+			}
+		case DistinctInstance:
+			distinct = true
+		}
+	}
+	if distinct && n.Groups[a.Group] > 0 {
+		return NotDistinct
+	}
+	return Fits
+}
+
+func overlap(want, used []int) bool {
+	for _, p := range want {
+		if slices.Contains(used, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Refusal is a no: no node takes the ask, each for its own reason.
+type Refusal struct {
+	Ask   string
+	Nodes []NodeRefusal // by node ID; empty when there are no nodes. Shared between refusals: only to be read.
+}
+
+// NodeRefusal is the no of one node.
+type NodeRefusal struct {
+	Node   string
+	Reason Reason
+}
+
+// Closest is the node that said no last, the first by ID among equals; false
+// when there are no nodes.
+func (r Refusal) Closest() (NodeRefusal, bool) {
+	var closest NodeRefusal
+	for _, n := range r.Nodes {
+		if n.Reason > closest.Reason {
+			closest = n
+		}
+	}
+	return closest, len(r.Nodes) > 0
+}
+
+// Summary counts the reasons in one line, the latest check first:
+// "2 of 5 nodes: RESOURCE:CPU, 3: AGENT".
+func (r Refusal) Summary() string {
+	var counts [len(reasonWords)]int
+	for _, n := range r.Nodes {
+		counts[n.Reason]++
+	}
+	if len(r.Nodes) == 0 {
+		return "there are no nodes"
+	}
+	var parts []string
+	for reason := len(counts) - 1; reason > int(Fits); reason-- {
+		if counts[reason] > 0 {
+			word := strings.TrimSuffix(Reason(reason).String(), ".")
+			if len(parts) == 0 {
+				parts = append(parts, fmt.Sprintf("%d of %d nodes: %s", counts[reason], len(r.Nodes), word))
+			} else {
+				parts = append(parts, fmt.Sprintf("%d: %s", counts[reason], word))
+			}
+		}
+	}
+	return strings.Join(parts, ", ")
+}
