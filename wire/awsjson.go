@@ -1,0 +1,650 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"reflect"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	smithydocument "github.com/aws/smithy-go/document"
+)
+
+// AWSJSON is the dialect AWS JSON 1.1: the operation is named by the header
+// X-Amz-Target, input and output are JSON objects, times are seconds since 1970,
+// blobs are base64, null is the same as absent, unknown members are ignored.
+var AWSJSON Dialect = awsJSON{}
+
+type awsJSON struct{}
+
+var jsonFaults = [numberOfFaults]faultAnswer{
+	MissingToken:     {"MissingAuthenticationTokenException", 400},
+	IncompleteToken:  {"IncompleteSignatureException", 400},
+	UnknownKey:       {"UnrecognizedClientException", 400},
+	BadSignature:     {"InvalidSignatureException", 400},
+	SignatureExpired: {"InvalidSignatureException", 400},
+	TokenExpired:     {"ExpiredTokenException", 400},
+	UnknownOperation: {"UnknownOperationException", 400},
+	BadBody:          {"SerializationException", 400},
+	BodyTooLarge:     {"RequestEntityTooLargeException", http.StatusRequestEntityTooLarge},
+	BadInput:         {"ValidationException", 400},
+	Internal:         {"ServerException", 500},
+}
+
+func (awsJSON) fault(f Fault) faultAnswer { return jsonFaults[f] }
+func (awsJSON) contentType() string       { return "application/x-amz-json-1.1" }
+
+func (awsJSON) decode(op *operation, body []byte, in reflect.Value) error {
+	// The standard library judges the grammar, so that the reader below can
+	// trust it and stay small.
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil // AWS takes no body for an empty input
+	}
+	if !json.Valid(body) {
+		return badBody("Could not parse request body into json: " + grammarError(body))
+	}
+	d := jsonReader{b: body}
+	return d.structure(op.input, in)
+}
+
+func grammarError(body []byte) string {
+	var v json.RawMessage
+	if err := json.Unmarshal(body, &v); err != nil {
+		return err.Error()
+	}
+	return "malformed"
+}
+
+func badBody(text string) error { return &Error{BadBody, text} }
+
+// jsonReader walks JSON that is known to be well formed.
+type jsonReader struct {
+	b []byte
+	i int
+}
+
+// next skips white space, commas and colons, and returns the byte there.
+func (d *jsonReader) next() byte {
+	for {
+		switch c := d.b[d.i]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			d.i++
+		default:
+			return c
+		}
+	}
+}
+
+// null consumes a null if there is one.
+func (d *jsonReader) null() bool {
+	if d.next() != 'n' {
+		return false
+	}
+	d.i += len("null")
+	return true
+}
+
+// open consumes the bracket that starts a list or an object.
+func (d *jsonReader) open(bracket byte, expected string) error {
+	if c := d.next(); c != bracket {
+		return d.mistaken(c, expected)
+	}
+	d.i++
+	return nil
+}
+
+// more reports whether another element comes before the closing bracket, which
+// it consumes.
+func (d *jsonReader) more(bracket byte) bool {
+	if d.next() == bracket {
+		d.i++
+		return false
+	}
+	return true
+}
+
+// mistaken is AWS's sentence about a value of the wrong type.
+func (d *jsonReader) mistaken(c byte, expected string) error {
+	switch c {
+	case '{':
+		return badBody("Start of structure or map found where not expected.")
+	case '[':
+		return badBody("Start of list found where not expected.")
+	case '"':
+		return badBody("STRING_VALUE can not be converted to " + expected)
+	case 'n':
+		return badBody("Null value found where not expected.")
+	case 't':
+		return badBody("TRUE_VALUE can not be converted to " + expected)
+	case 'f':
+		return badBody("FALSE_VALUE can not be converted to " + expected)
+	default:
+		if bytes.ContainsAny(d.number(), ".eE") {
+			return badBody("DECIMAL_VALUE can not be converted to " + expected)
+		}
+		return badBody("NUMBER_VALUE can not be converted to " + expected)
+	}
+}
+
+// raw consumes a string and returns it with its quotes.
+func (d *jsonReader) raw() []byte {
+	start := d.i
+	for d.i++; d.b[d.i] != '"'; d.i++ {
+		if d.b[d.i] == '\\' {
+			d.i++
+		}
+	}
+	d.i++
+	return d.b[start:d.i]
+}
+
+// text consumes a string and returns what it spells, which may be a piece of the
+// input: it is to be copied before it is kept.
+func (d *jsonReader) text() []byte {
+	raw := d.raw()
+	plain := raw[1 : len(raw)-1]
+	if bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+		return plain
+	}
+	var s string
+	json.Unmarshal(raw, &s) //nolint:errcheck // the grammar was judged before
+	return []byte(s)
+}
+
+// number consumes a number.
+func (d *jsonReader) number() []byte {
+	start := d.i
+	for d.i < len(d.b) {
+		switch c := d.b[d.i]; {
+		case '0' <= c && c <= '9', c == '-', c == '+', c == '.', c == 'e', c == 'E':
+			d.i++
+		default:
+			return d.b[start:d.i]
+		}
+	}
+	return d.b[start:d.i]
+}
+
+// skip consumes a value of whatever type and returns its bytes.
+func (d *jsonReader) skip() []byte {
+	c := d.next()
+	start, depth := d.i, 0
+	for {
+		switch c {
+		case '"':
+			d.raw()
+		case '{', '[':
+			depth++
+			d.i++
+		case '}', ']':
+			depth--
+			d.i++
+		case 't', 'n':
+			d.i += len("true")
+		case 'f':
+			d.i += len("false")
+		default:
+			d.number()
+		}
+		if depth == 0 {
+			return d.b[start:d.i]
+		}
+		c = d.next()
+	}
+}
+
+func (d *jsonReader) structure(p *structPlan, v reflect.Value) error {
+	if err := d.open('{', "a structure"); err != nil {
+		return err
+	}
+	for d.more('}') {
+		i, known := p.byKey[string(d.text())]
+		if !known {
+			d.skip()
+			continue
+		}
+		f := &p.fields[i]
+		if err := d.value(f.value, v.Field(f.index)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// value reads one value into a field. Null leaves the field as it is.
+func (d *jsonReader) value(p *valuePlan, v reflect.Value) error {
+	if p.kind == kindDocument {
+		return d.document(p, v)
+	}
+	if d.null() {
+		return nil
+	}
+	v = p.held(v)
+	switch p.kind {
+	case kindStruct:
+		return d.structure(p.fields, v)
+	case kindList:
+		return d.list(p, v)
+	case kindMap:
+		return d.mapping(p, v)
+	case kindUnion:
+		return d.union(p, v)
+	default:
+		return d.scalar(p, v)
+	}
+}
+
+func (d *jsonReader) scalar(p *valuePlan, v reflect.Value) error {
+	c := d.next()
+	switch p.kind {
+	case kindString:
+		if c != '"' {
+			return d.mistaken(c, "a String")
+		}
+		v.SetString(string(d.text()))
+	case kindBool:
+		switch c {
+		case 't':
+			d.i += len("true")
+			v.SetBool(true)
+		case 'f':
+			d.i += len("false")
+			v.SetBool(false)
+		default:
+			return d.mistaken(c, "a Boolean")
+		}
+	case kindInt:
+		return d.integer(c, v)
+	case kindFloat:
+		f, err := d.float(c)
+		if err != nil {
+			return err
+		}
+		v.SetFloat(f)
+	case kindTime:
+		if c == '"' || !isNumber(c) {
+			return d.mistaken(c, "a Timestamp")
+		}
+		t, err := parseEpoch(string(d.number()))
+		if err != nil {
+			return badBody(err.Error())
+		}
+		v.Set(reflect.ValueOf(t))
+	case kindBlob:
+		if c != '"' {
+			return d.mistaken(c, "a Blob")
+		}
+		data, err := base64.StdEncoding.AppendDecode([]byte{}, d.text())
+		if err != nil {
+			return badBody("Invalid base64 encoded data")
+		}
+		v.SetBytes(data)
+	}
+	return nil
+}
+
+func isNumber(c byte) bool { return c == '-' || '0' <= c && c <= '9' }
+
+var integerNames = map[reflect.Kind]string{
+	reflect.Int8: "a Byte", reflect.Int16: "a Short", reflect.Int32: "an Integer", reflect.Int64: "a Long",
+}
+
+func (d *jsonReader) integer(c byte, v reflect.Value) error {
+	name := integerNames[v.Kind()]
+	if !isNumber(c) {
+		return d.mistaken(c, name)
+	}
+	text := string(d.number())
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil { // 1e3 and 5.0 are integers too
+		f, ferr := strconv.ParseFloat(text, 64)
+		if ferr != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<63 {
+			return badBody("NUMBER_VALUE " + text + " can not be converted to " + name)
+		}
+		n = int64(f)
+	}
+	if v.OverflowInt(n) {
+		return badBody("NUMBER_VALUE " + text + " can not be converted to " + name)
+	}
+	v.SetInt(n)
+	return nil
+}
+
+func (d *jsonReader) float(c byte) (float64, error) {
+	if c == '"' {
+		switch text := string(d.text()); text {
+		case "NaN":
+			return math.NaN(), nil
+		case "Infinity":
+			return math.Inf(1), nil
+		case "-Infinity":
+			return math.Inf(-1), nil
+		}
+		return 0, d.mistaken(c, "a Double")
+	}
+	if !isNumber(c) {
+		return 0, d.mistaken(c, "a Double")
+	}
+	text := string(d.number())
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, badBody("NUMBER_VALUE " + text + " can not be converted to a Double")
+	}
+	return f, nil
+}
+
+func (d *jsonReader) list(p *valuePlan, v reflect.Value) error {
+	if err := d.open('[', "a list"); err != nil {
+		return err
+	}
+	v.Set(reflect.MakeSlice(p.typ, 0, 0))
+	for n := 0; d.more(']'); n++ {
+		if d.null() {
+			// The SDK's types have no place for it, and dropping an element
+			// would do something that was not asked for.
+			return badBody(fmt.Sprintf("Null value found at position %d of a list where not expected.", n+1))
+		}
+		if n == v.Cap() {
+			v.Grow(1)
+		}
+		v.SetLen(n + 1)
+		if err := d.value(p.elem, v.Index(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *jsonReader) mapping(p *valuePlan, v reflect.Value) error {
+	if err := d.open('{', "a map"); err != nil {
+		return err
+	}
+	v.Set(reflect.MakeMap(p.typ))
+	elem := reflect.New(p.typ.Elem()).Elem()
+	for d.more('}') {
+		key := reflect.ValueOf(string(d.text())).Convert(p.typ.Key())
+		if d.null() {
+			continue // null is absent
+		}
+		elem.SetZero()
+		if err := d.value(p.elem, elem); err != nil {
+			return err
+		}
+		v.SetMapIndex(key, elem)
+	}
+	return nil
+}
+
+func (d *jsonReader) union(p *valuePlan, v reflect.Value) error {
+	if err := d.open('{', "a structure"); err != nil {
+		return err
+	}
+	for d.more('}') {
+		key := string(d.text())
+		if d.null() {
+			continue
+		}
+		m := p.unionKey(key)
+		if m == nil {
+			d.skip()
+			continue
+		}
+		if !v.IsNil() {
+			return badBody("Exactly one member of a union is to be set, found more.")
+		}
+		member := reflect.New(m.typ)
+		if err := d.value(m.value, member.Elem().Field(0)); err != nil {
+			return err
+		}
+		v.Set(member)
+	}
+	return nil
+}
+
+func (d *jsonReader) document(p *valuePlan, v reflect.Value) error {
+	raw := d.skip()
+	if p.document == nil || string(raw) == "null" {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var decoded any
+	if err := dec.Decode(&decoded); err != nil {
+		return badBody(err.Error())
+	}
+	v.Set(reflect.ValueOf(p.document(decoded)))
+	return nil
+}
+
+// parseEpoch reads seconds since 1970 with a fraction, exactly where it is
+// written out and to the microsecond where it has an exponent.
+func parseEpoch(text string) (time.Time, error) {
+	whole, fraction := text, ""
+	for i := range len(text) {
+		switch text[i] {
+		case '.':
+			whole, fraction = text[:i], text[i+1:]
+		case 'e', 'E':
+			f, err := strconv.ParseFloat(text, 64)
+			if err != nil || math.Abs(f) > 1e12 {
+				return time.Time{}, fmt.Errorf("NUMBER_VALUE %s can not be converted to a Timestamp", text)
+			}
+			return time.UnixMicro(int64(math.Round(f * 1e6))).UTC(), nil
+		}
+	}
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || sec > 1e12 || sec < -1e12 {
+		return time.Time{}, fmt.Errorf("NUMBER_VALUE %s can not be converted to a Timestamp", text)
+	}
+	nanos, _ := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+	if text[0] == '-' {
+		nanos = -nanos
+	}
+	return time.Unix(sec, nanos).UTC(), nil
+}
+
+func (awsJSON) encode(b []byte, op *operation, out reflect.Value, _ string) ([]byte, error) {
+	return appendJSONStruct(b, op.output, out)
+}
+
+func (awsJSON) encodeError(b []byte, _ *API, a answer, _ string) ([]byte, error) {
+	b = append(b, `{"__type":`...)
+	b = appendJSONString(b, a.code)
+	b = append(b, `,"message":`...)
+	b = appendJSONString(b, a.message)
+	if a.plan != nil {
+		for i := range a.plan.fields {
+			f := &a.plan.fields[i]
+			held, ok := f.value.present(a.members.Field(f.index))
+			if !ok || f.key == "message" || f.key == "Message" {
+				continue
+			}
+			b = append(b, ',')
+			b = append(b, f.prefix...)
+			var err error
+			if b, err = appendJSON(b, f.value, held); err != nil {
+				return b, err
+			}
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func appendJSONStruct(b []byte, p *structPlan, v reflect.Value) ([]byte, error) {
+	b = append(b, '{')
+	first := true
+	for i := range p.fields {
+		f := &p.fields[i]
+		held, ok := f.value.present(v.Field(f.index))
+		if !ok {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, f.prefix...)
+		var err error
+		if b, err = appendJSON(b, f.value, held); err != nil {
+			return b, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// appendJSON writes a value that is present.
+func appendJSON(b []byte, p *valuePlan, v reflect.Value) ([]byte, error) {
+	var err error
+	switch p.kind {
+	case kindString:
+		b = appendJSONString(b, v.String())
+	case kindBool:
+		b = strconv.AppendBool(b, v.Bool())
+	case kindInt:
+		b = strconv.AppendInt(b, v.Int(), 10)
+	case kindFloat:
+		b = appendJSONFloat(b, v.Float(), v.Type().Bits())
+	case kindTime:
+		b = appendEpoch(b, v.Interface().(time.Time))
+	case kindBlob:
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, v.Bytes())
+		b = append(b, '"')
+	case kindList:
+		b = append(b, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendJSONElem(b, p.elem, v.Index(i)); err != nil {
+				return b, err
+			}
+		}
+		b = append(b, ']')
+	case kindMap:
+		b = append(b, '{')
+		for i, key := range sortedKeys(v) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendJSONString(b, key.String())
+			b = append(b, ':')
+			if b, err = appendJSONElem(b, p.elem, v.MapIndex(key)); err != nil {
+				return b, err
+			}
+		}
+		b = append(b, '}')
+	case kindStruct:
+		return appendJSONStruct(b, p.fields, v)
+	case kindUnion:
+		m, mv := p.unionMember(v)
+		if m == nil {
+			return b, fmt.Errorf("cannot write %s: not a member of %s", v.Elem().Type(), p.typ)
+		}
+		b = append(b, '{')
+		b = appendJSONString(b, m.key)
+		b = append(b, ':')
+		if b, err = appendJSONElem(b, m.value, mv); err != nil {
+			return b, err
+		}
+		b = append(b, '}')
+	case kindDocument:
+		text, err := v.Interface().(smithydocument.Marshaler).MarshalSmithyDocument()
+		if err != nil {
+			return b, fmt.Errorf("cannot write document: %w", err)
+		}
+		b = append(b, text...)
+	}
+	return b, nil
+}
+
+// appendJSONElem writes an element, which has a place even when it is empty.
+func appendJSONElem(b []byte, p *valuePlan, v reflect.Value) ([]byte, error) {
+	if held, ok := p.present(v); ok || p.kind == kindString && !p.pointer {
+		return appendJSON(b, p, held)
+	}
+	switch {
+	case p.kind == kindList:
+		return append(b, "[]"...), nil
+	case p.kind == kindMap:
+		return append(b, "{}"...), nil
+	}
+	return append(b, "null"...), nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+func appendJSONString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		size := 1
+		if c >= utf8.RuneSelf {
+			var r rune
+			if r, size = utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		b = append(b, s[start:i]...)
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c == '\r':
+			b = append(b, `\r`...)
+		case c == '\t':
+			b = append(b, `\t`...)
+		case c < ' ':
+			b = append(b, `\u00`...)
+			b = append(b, hexDigits[c>>4], hexDigits[c&15])
+		default: // not UTF-8
+			b = append(b, `\ufffd`...)
+		}
+		i += size
+		start = i
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+func appendJSONFloat(b []byte, f float64, bits int) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(b, `"NaN"`...)
+	case math.IsInf(f, 1):
+		return append(b, `"Infinity"`...)
+	case math.IsInf(f, -1):
+		return append(b, `"-Infinity"`...)
+	}
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(b, f, format, -1, bits)
+}
+
+// appendEpoch writes seconds since 1970, with milliseconds as AWS does.
+func appendEpoch(b []byte, t time.Time) []byte {
+	ms := t.UnixMilli()
+	if ms < 0 {
+		b, ms = append(b, '-'), -ms
+	}
+	b = strconv.AppendInt(b, ms/1000, 10)
+	if ms %= 1000; ms != 0 {
+		b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+		b = bytes.TrimRight(b, "0")
+	}
+	return b
+}
