@@ -19,10 +19,11 @@ const (
 	Start Verb = "start"
 	// Wait lasts as long as the container runs. Its result is the exit.
 	Wait Verb = "wait"
-	// Stop sends the stop signal, waits Grace, then kills. Its result says that the signal was obeyed;
-	// the exit itself is Wait's to tell.
+	// Stop sends the stop signal, waits Grace, then kills. Its result says that the process is gone; the
+	// exit itself is Wait's to tell. To stop what does not run, or never ran, is success.
 	Stop Verb = "stop"
-	// Remove deletes the container: process record, root file system, cgroup. Its log stays.
+	// Remove deletes the container: process record, root file system, cgroup. Its log stays. What of it
+	// still runs is killed; that there is nothing to remove is success.
 	Remove Verb = "remove"
 	// Disconnect frees what Connect took.
 	Disconnect Verb = "disconnect"
@@ -34,7 +35,9 @@ const (
 // those that are running.
 type Effect struct {
 	Verb Verb
-	// Container is the name in the task definition; empty where the verb is about the whole task.
+	// Container is the name in the task definition; empty where the verb is about the whole task. Stop
+	// and Remove without a name are about every container that the runtime holds of the task: of a task
+	// that nobody remembers, no name is known.
 	Container string
 	// Grace is, for Stop, the time from the stop signal to SIGKILL.
 	Grace time.Duration
