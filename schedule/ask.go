@@ -13,8 +13,8 @@ type Ask struct {
 	CPU      int   // units
 	Memory   int   // MiB
 	GPUs     int   // how many
-	TCPPorts []int // fixed host ports
-	UDPPorts []int // fixed host ports
+	TCPPorts []int // fixed host ports, each once
+	UDPPorts []int // fixed host ports, each once
 
 	Requires    []Attribute // the task definition's requiresAttributes
 	Constraints []Constraint

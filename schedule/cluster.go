@@ -1,46 +1,173 @@
 package schedule
 
 import (
-	"maps"
+	"cmp"
 	"slices"
-	"strings"
 )
 
-type Cluster struct{ nodes map[string]Node }
+// maxIndexes is how many indexes a Cluster keeps between calls: about 70 bytes
+// a node each, 11 MB in all at 5,000 nodes.
+const maxIndexes = 32
 
+// Cluster is nodes prepared for many small calls. It remembers, for each kind
+// of ask that it has seen lately, which nodes fit and in which order, and
+// brings that up to date by the nodes that changed since, instead of by
+// looking at all of them. What it answers depends on its nodes and the asks
+// alone, never on what it was asked before.
+//
+// A Cluster belongs to one goroutine at a time.
+type Cluster struct {
+	nodes  []Node // by slot; a free slot has no ID
+	hashes []uint64
+	placed []int32 // by slot: how many asks the present call has put there
+	slots  map[string]int32
+	free   []int32
+	order  []int32 // slots by node ID; nil when a node came or went
+
+	changes   []int32 // the slots that changed, oldest first
+	forgotten int     // how many changes are no longer listed
+
+	indexes []*index // kept between calls, the latest used last
+	drawn   []*index // of asks with the strategy random, kept within a call
+}
+
+// NewCluster prepares nodes. Their IDs are unique; their order does not matter.
 func NewCluster(nodes []Node) *Cluster {
-	c := &Cluster{map[string]Node{}}
-	for _, n := range nodes {
-		c.Set(n)
+	c := &Cluster{
+		nodes:  make([]Node, 0, len(nodes)),
+		hashes: make([]uint64, 0, len(nodes)),
+		placed: make([]int32, 0, len(nodes)),
+		slots:  make(map[string]int32, len(nodes)),
+	}
+	for i := range nodes {
+		c.Set(nodes[i])
 	}
 	return c
 }
 
-func (c *Cluster) Set(n Node)       { c.nodes[n.ID] = n }
-func (c *Cluster) Remove(id string) { delete(c.nodes, id) }
+// Set adds the node, or puts it in the place of the one with its ID. The
+// Cluster keeps the node's maps and slices: they must not change any more.
+func (c *Cluster) Set(n Node) {
+	slot, ok := c.slots[n.ID]
+	switch last := len(c.free) - 1; {
+	case ok:
+	case last >= 0:
+		slot = c.free[last]
+		c.free = c.free[:last]
+	default:
+		slot = int32(len(c.nodes))
+		c.nodes = append(c.nodes, Node{})
+		c.hashes = append(c.hashes, 0)
+		c.placed = append(c.placed, 0)
+	}
+	if !ok {
+		c.slots[n.ID] = slot
+		c.hashes[slot] = hash(n.ID)
+		c.order = nil
+	}
+	c.change(slot, n)
+}
 
+// Remove forgets the node with this ID, if there is one.
+func (c *Cluster) Remove(id string) {
+	slot, ok := c.slots[id]
+	if !ok {
+		return
+	}
+	delete(c.slots, id)
+	c.free = append(c.free, slot)
+	c.order = nil
+	c.change(slot, Node{})
+}
+
+func (c *Cluster) change(slot int32, n Node) {
+	c.nodes[slot] = n
+	if len(c.changes) > 4*len(c.nodes)+1024 { // who has not looked for so long starts over
+		half := len(c.changes) / 2
+		c.changes = append(c.changes[:0], c.changes[half:]...)
+		c.forgotten += half
+	}
+	c.changes = append(c.changes, slot)
+}
+
+// Place answers the asks in order, a later one seeing what an earlier one
+// took. It only decides: the cluster's nodes are afterwards as they were, and
+// Set tells of what was made of the decision.
 func (c *Cluster) Place(asks []Ask) (bindings []Binding, refusals []Refusal) {
-	nodes := maps.Clone(c.nodes)
-	ids := slices.SortedFunc(maps.Keys(nodes), strings.Compare)
+	type past struct {
+		slot int32
+		node Node
+	}
+	var taken []past
 	for i := range asks {
 		a := &asks[i]
-		refusal := Refusal{Ask: a.ID}
-		best := ""
-		for _, id := range ids {
-			n := nodes[id]
-			if r := Check(&n, a); r != Fits {
-				refusal.Nodes = append(refusal.Nodes, NodeRefusal{id, r})
-			} else if best == "" || n.Groups[a.Group] < nodes[best].Groups[a.Group] {
-				best = id
-			}
-		}
-		if best == "" {
-			refusals = append(refusals, refusal)
+		x := c.index(a)
+		slot, ok := x.best()
+		if !ok {
+			refusals = append(refusals, Refusal{Ask: a.ID, Nodes: x.refusal(c)})
 			continue
 		}
-		n, gpus := nodes[best].With(a)
-		nodes[best] = n
-		bindings = append(bindings, Binding{a.ID, best, gpus})
+		taken = append(taken, past{slot, c.nodes[slot]})
+		n, gpus := c.nodes[slot].With(a)
+		c.placed[slot]++
+		c.change(slot, n)
+		bindings = append(bindings, Binding{Ask: a.ID, Node: n.ID, GPUs: gpus})
+	}
+	c.drawn = nil
+	for _, t := range slices.Backward(taken) {
+		c.placed[t.slot] = 0
+		c.change(t.slot, t.node)
 	}
 	return bindings, refusals
+}
+
+// index is the up-to-date index for asks like this one.
+func (c *Cluster) index(a *Ask) *index {
+	kept := &c.indexes
+	if a.draws() {
+		kept = &c.drawn
+	}
+	for i, x := range slices.Backward(*kept) {
+		if x.ask.like(a) {
+			if last := len(*kept) - 1; i < last {
+				copy((*kept)[i:], (*kept)[i+1:])
+				(*kept)[last] = x
+			}
+			x.catchUp(c)
+			return x
+		}
+	}
+	if len(*kept) == maxIndexes {
+		*kept = slices.Delete(*kept, 0, 1)
+	}
+	x := newIndex(c, a)
+	*kept = append(*kept, x)
+	return x
+}
+
+// byID is the slots in use, by node ID.
+func (c *Cluster) byID() []int32 {
+	if c.order == nil {
+		c.order = make([]int32, 0, len(c.slots))
+		for _, slot := range c.slots {
+			c.order = append(c.order, slot)
+		}
+		slices.SortFunc(c.order, func(a, b int32) int { return cmp.Compare(c.nodes[a].ID, c.nodes[b].ID) })
+	}
+	return c.order
+}
+
+// like says whether one index can serve both asks.
+func (a *Ask) like(b *Ask) bool {
+	return a.Group == b.Group && a.CPU == b.CPU && a.Memory == b.Memory && a.GPUs == b.GPUs &&
+		slices.Equal(a.TCPPorts, b.TCPPorts) && slices.Equal(a.UDPPorts, b.UDPPorts) &&
+		slices.Equal(a.Requires, b.Requires) && slices.Equal(a.Strategies, b.Strategies) &&
+		slices.EqualFunc(a.Constraints, b.Constraints, func(a, b Constraint) bool {
+			return a.Type == b.Type && a.Query.text == b.Query.text
+		}) &&
+		(a.Seed == b.Seed || !a.draws())
+}
+
+func (a *Ask) draws() bool {
+	return slices.ContainsFunc(a.Strategies, func(s Strategy) bool { return s.Type == Random })
 }

@@ -37,10 +37,12 @@ type Node struct {
 // With returns the node as it is once the ask has been placed on it, and the
 // GPUs that the ask got. The ask must fit: Check says whether it does.
 func (n Node) With(a *Ask) (Node, []string) {
-	gpus := n.GPUs[:a.GPUs:a.GPUs]
+	var gpus []string
+	if a.GPUs > 0 {
+		gpus, n.GPUs = n.GPUs[:a.GPUs:a.GPUs], n.GPUs[a.GPUs:]
+	}
 	n.CPU -= a.CPU
 	n.Memory -= a.Memory
-	n.GPUs = n.GPUs[a.GPUs:]
 	if len(a.TCPPorts) > 0 {
 		n.TCPPorts = slices.Concat(n.TCPPorts, a.TCPPorts)
 	}
