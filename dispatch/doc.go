@@ -1,0 +1,28 @@
+// Package dispatch is the server's end of the node protocol: assignments out, and who is connected. What a
+// node observes of its tasks comes back through the ECS API (Submit*StateChange), not through here.
+//
+// Words, beside those of package protocol:
+//
+//   - session: what the server knows of one connection of one node: what it was told, what of that it has
+//     acknowledged, when it was last heard. A Session decides and does nothing else; it has no goroutine,
+//     socket or clock.
+//   - link: a session with its websocket; the shell that makes the session's decisions real.
+//   - note: word that a task may have changed. A lost note costs latency, never correctness: every
+//     heartbeat looks at all tasks of the node.
+//
+// A task travels like this:
+//
+//	commit --Watch--> note --> Session.Send --frame--> node
+//	                               ^                     |
+//	                               +---Receive(Ack)------+      no Ack: sent again
+//
+// Delivery is at least once. A new session knows nothing and tells the node of every task that is not
+// STOPPED; an agent takes a repeated task for a wish it already has.
+//
+// Package dispatch is the one writer of a node's Connected, ConnectedAt, AgentVersion, AgentHash,
+// DockerVersion and Timeline. One process serves all nodes: what it starts, it starts with every node
+// disconnected.
+//
+// Telemetry (TCS) is accepted, checked and acknowledged, and then dropped: no metric and no container
+// health is kept yet.
+package dispatch

@@ -1,0 +1,216 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+	"havn/protocol"
+	"havn/state"
+)
+
+// StopOf is what a node is told of a task that is to stop: its name is enough, also for a node that never
+// heard of it.
+func StopOf(t state.Task) protocol.Task {
+	return protocol.Task{ARN: t.ARN, ClusterARN: t.ClusterARN, DesiredStatus: string(lifecycle.Stopped)}
+}
+
+// AssignmentOf is what a node is told of a task that is to run: all that it needs, overrides applied. What
+// Havn does not act on yet is not in here, because RunTask refuses it.
+func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
+	spec := d.Spec
+	a := protocol.Task{
+		ARN:           t.ARN,
+		ClusterARN:    t.ClusterARN,
+		Family:        d.Family,
+		Version:       strconv.Itoa(int(d.Revision)),
+		DesiredStatus: string(lifecycle.Running),
+		Overrides:     "{}",
+		AccountID:     account(t.ARN),
+		CPU:           float64(taskCPU(first(t.Overrides.Cpu, spec.Cpu))) / 1024,
+		Memory:        taskMemory(first(t.Overrides.Memory, spec.Memory)),
+		PIDMode:       string(spec.PidMode),
+		IPCMode:       string(spec.IpcMode),
+		LaunchType:    string(t.LaunchType),
+		NetworkMode:   string(networkMode(spec)),
+		Group:         t.Group,
+	}
+	if service, ok := strings.CutPrefix(t.Group, "service:"); ok {
+		a.ServiceName = service
+	}
+	for _, c := range spec.ContainerDefinitions {
+		a.Containers = append(a.Containers, container(t, spec, c))
+	}
+	for _, v := range spec.Volumes {
+		a.Volumes = append(a.Volumes, volume(v))
+	}
+	return a
+}
+
+func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinition) protocol.Container {
+	over := override(t.Overrides, aws.ToString(c.Name))
+	out := protocol.Container{
+		Name:         aws.ToString(c.Name),
+		Image:        aws.ToString(c.Image),
+		Command:      c.Command,
+		Environment:  environment(t.LaunchType, c.Environment, over.Environment),
+		Essential:    c.Essential == nil || *c.Essential,
+		CPU:          int64(c.Cpu),
+		Memory:       int64(aws.ToInt32(first(over.Memory, c.Memory))),
+		Links:        c.Links,
+		StartTimeout: int64(aws.ToInt32(c.StartTimeout)),
+		StopTimeout:  int64(aws.ToInt32(c.StopTimeout)),
+		DockerConfig: dockerConfig(spec, c, over),
+		Overrides:    "{}",
+	}
+	for _, observed := range t.Containers {
+		if observed.Name == out.Name {
+			out.ARN = observed.ARN
+		}
+	}
+	if len(c.EntryPoint) > 0 {
+		out.EntryPoint = &c.EntryPoint
+	}
+	if over.Command != nil {
+		out.Command = over.Command
+	}
+	if over.Cpu != nil {
+		out.CPU = int64(*over.Cpu)
+	}
+	for _, p := range c.PortMappings {
+		out.PortMappings = append(out.PortMappings, portMapping(spec, p))
+	}
+	for _, m := range c.MountPoints {
+		out.MountPoints = append(out.MountPoints, protocol.MountPoint{
+			SourceVolume:  aws.ToString(m.SourceVolume),
+			ContainerPath: aws.ToString(m.ContainerPath),
+			ReadOnly:      aws.ToBool(m.ReadOnly),
+		})
+	}
+	return out
+}
+
+// environment is the definition's with the override's on top, by name. The agent adds the metadata
+// endpoints itself; what runs the task is for the server to say, and for the user to overrule.
+func environment(launch types.LaunchType, definition, override []types.KeyValuePair) map[string]string {
+	env := map[string]string{}
+	if launch == "" {
+		launch = types.LaunchTypeEc2
+	}
+	env["AWS_EXECUTION_ENV"] = "AWS_ECS_" + string(launch)
+	for _, list := range [][]types.KeyValuePair{definition, override} {
+		for _, pair := range list {
+			env[aws.ToString(pair.Name)] = aws.ToString(pair.Value)
+		}
+	}
+	return env
+}
+
+// dockerConfig says the rest in Docker's own documents. The stock agent decodes them on top of what it
+// built from the fields above, so a member that is present overrules it: only what was asked for is there.
+func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition, over types.ContainerOverride) *protocol.DockerConfig {
+	config := protocol.ContainerConfig{
+		User:       aws.ToString(c.User),
+		WorkingDir: aws.ToString(c.WorkingDirectory),
+		Hostname:   aws.ToString(c.Hostname),
+		Labels:     maps.Clone(c.DockerLabels),
+	}
+	host := protocol.HostConfig{
+		NetworkMode:       string(networkMode(spec)),
+		MemoryReservation: int64(aws.ToInt32(first(over.MemoryReservation, c.MemoryReservation))) << 20,
+	}
+	// No Version: the agent then speaks to its engine in a version that the engine has.
+	return &protocol.DockerConfig{Config: text(config), HostConfig: text(host)}
+}
+
+func portMapping(spec types.TaskDefinition, p types.PortMapping) protocol.PortMapping {
+	out := protocol.PortMapping{
+		ContainerPort:      uint16(aws.ToInt32(p.ContainerPort)),
+		HostPort:           uint16(aws.ToInt32(p.HostPort)),
+		ContainerPortRange: aws.ToString(p.ContainerPortRange),
+		Protocol:           string(p.Protocol),
+	}
+	if out.Protocol == "" {
+		out.Protocol = string(types.TransportProtocolTcp)
+	}
+	if networkMode(spec) == types.NetworkModeHost {
+		out.HostPort = out.ContainerPort // there is no other port that it could be
+	}
+	return out
+}
+
+// volume carries a host path, or an empty host, which is a folder that the node makes for the task.
+func volume(v types.Volume) protocol.Volume {
+	host := &protocol.HostVolume{}
+	if v.Host != nil {
+		host.SourcePath = aws.ToString(v.Host.SourcePath)
+	}
+	return protocol.Volume{Name: aws.ToString(v.Name), Type: "host", Host: host}
+}
+
+func networkMode(spec types.TaskDefinition) types.NetworkMode {
+	if spec.NetworkMode == "" {
+		return types.NetworkModeBridge // ECS's default on Linux
+	}
+	return spec.NetworkMode
+}
+
+func override(o types.TaskOverride, name string) types.ContainerOverride {
+	for _, c := range o.ContainerOverrides {
+		if aws.ToString(c.Name) == name {
+			return c
+		}
+	}
+	return types.ContainerOverride{}
+}
+
+// taskCPU reads a task's CPU, "512" units or "0.5 vCPU", as units. The API has refused what is neither.
+func taskCPU(s *string) int64 { return size(s, "vcpu", 1024) }
+
+// taskMemory reads a task's memory, "512" MiB or "0.5 GB", as MiB.
+func taskMemory(s *string) int64 { return size(s, "gb", 1024) }
+
+func size(s *string, unit string, factor float64) int64 {
+	text := strings.ToLower(strings.TrimSpace(aws.ToString(s)))
+	number, scaled := strings.CutSuffix(text, unit)
+	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil {
+		return 0
+	}
+	if scaled {
+		value *= factor
+	}
+	return int64(value)
+}
+
+// account is the owner's, out of an ARN: arn:aws:ecs:region:account:...
+func account(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
+}
+
+// first is the first that was said.
+func first[T any](values ...*T) *T {
+	for _, v := range values {
+		if v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// text is a document of plain strings and numbers, which cannot fail to encode.
+func text(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("dispatch: " + err.Error())
+	}
+	return string(b)
+}
