@@ -417,8 +417,26 @@ func (d *jsonReader) document(p *valuePlan, v reflect.Value) error {
 	if err := dec.Decode(&decoded); err != nil {
 		return badBody(err.Error())
 	}
-	v.Set(reflect.ValueOf(p.document(decoded)))
+	v.Set(reflect.ValueOf(p.document(documentNumbers(decoded))))
 	return nil
+}
+
+// documentNumbers turns the numbers of encoding/json into those that the SDK's
+// documents know, which keep every digit as well.
+func documentNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return smithydocument.Number(v)
+	case []any:
+		for i := range v {
+			v[i] = documentNumbers(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = documentNumbers(v[key])
+		}
+	}
+	return v
 }
 
 // parseEpoch reads seconds since 1970 with a fraction, exactly where it is

@@ -110,7 +110,7 @@ func (c *checker) value(p *valuePlan, r *rule, v reflect.Value) {
 		}
 		return
 	}
-	if r != nil {
+	if r != nil && (p.pointer || !held.IsZero()) { // a number that is held by value has zero for absent
 		c.limits(p, r, held)
 	}
 	switch p.kind {
