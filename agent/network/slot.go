@@ -150,6 +150,10 @@ func (s *slots) addVeth(netns string, slot int) error {
 	if err := s.host.LinkAdd(veth); err != nil {
 		return fmt.Errorf("cannot add veth %s: %w", attrs.Name, err)
 	}
+	// Where bridges call iptables, a container's packet to its own binding is turned round inside the bridge.
+	if err := s.host.LinkSetHairpin(veth, true); err != nil {
+		return fmt.Errorf("cannot let veth %s send back: %w", attrs.Name, err)
+	}
 	return nil
 }
 
