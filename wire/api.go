@@ -59,7 +59,23 @@ type operation struct {
 // operation of the API, or names one twice, because that is a mistake in the
 // program and is found the moment it starts.
 func Handle[In, Out any](a *API, h func(context.Context, *In) (*Out, error)) {
-	in, out := reflect.TypeFor[In](), reflect.TypeFor[Out]()
+	a.handle(operation{
+		newInput: func() any { return new(In) },
+		call: func(ctx context.Context, in any) (any, error) {
+			out, err := h(ctx, in.(*In))
+			if err != nil {
+				return nil, err
+			}
+			if out == nil {
+				out = new(Out)
+			}
+			return out, nil
+		},
+	}, reflect.TypeFor[In](), reflect.TypeFor[Out]())
+}
+
+// handle completes op from its types and adds it to the API.
+func (a *API) handle(op operation, in, out reflect.Type) {
 	name, ok := strings.CutSuffix(in.Name(), "Input")
 	if !ok || in.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("wire: %s: input type %s does not name an operation", a.Name, in))
@@ -74,23 +90,9 @@ func Handle[In, Out any](a *API, h func(context.Context, *In) (*Out, error)) {
 		a.handlers = make(map[string]*operation)
 	}
 	a.codec.shapes = a.Shapes
-	a.handlers[name] = &operation{
-		name:     name,
-		api:      a,
-		input:    a.codec.structPlan(in),
-		output:   a.codec.structPlan(out),
-		newInput: func() any { return new(In) },
-		call: func(ctx context.Context, in any) (any, error) {
-			out, err := h(ctx, in.(*In))
-			if err != nil {
-				return nil, err
-			}
-			if out == nil {
-				out = new(Out)
-			}
-			return out, nil
-		},
-	}
+	op.name, op.api = name, a
+	op.input, op.output = a.codec.structPlan(in), a.codec.structPlan(out)
+	a.handlers[name] = &op
 }
 
 // Handled returns the names of the operations that have a handler, sorted.
