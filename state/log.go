@@ -92,8 +92,8 @@ const (
 	MaxWrites = 1024
 	// MaxGuards is how many records it may read by key or write. Sets are read with By and All.
 	MaxGuards = 4096
-	// MaxCommitBytes is how long all of its records may be together.
-	MaxCommitBytes = 8 << 20
+	// MaxCommitBytes is how long its keys and values, read and written, may be together.
+	MaxCommitBytes = 4 << 20
 	// MaxKeyBytes is how long table/key may be.
 	MaxKeyBytes = 2048
 )

@@ -152,6 +152,8 @@ type Node struct {
 	Attributes   []types.Attribute `json:",omitempty"`
 	EveryCluster bool              `json:",omitempty"` // a container instance of every cluster, present and future
 	RegisteredAt time.Time
+	// EC2InstanceID is what its identity document says; empty for a machine that is none of EC2's.
+	EC2InstanceID string `json:",omitempty"`
 
 	// Remaining is what tasks have not taken. Writer: placement.
 	Remaining Resources

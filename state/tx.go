@@ -104,7 +104,10 @@ func (tx *Tx) proposal(id string) (Proposal, error) {
 	size := 0
 	for path, value := range tx.writes {
 		p.Writes = append(p.Writes, Write{Key: path, Value: value})
-		size += len(value)
+		size += len(path) + len(value)
+	}
+	for path := range tx.expect {
+		size += len(path)
 	}
 	slices.SortFunc(p.Writes, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
 	if len(p.Writes) > MaxWrites || len(p.Expect) > MaxGuards || size > MaxCommitBytes {
