@@ -62,7 +62,7 @@ func (l *lexer) next() (token, string) {
 	}
 	n := wordLength(rest)
 	if n == 0 {
-		return token{offset: start}, "unexpected character"
+		return token{offset: start}, "unexpected character; a value with signs in it needs quotes"
 	}
 	l.offset += n
 	return token{tokenWord, rest[:n], start}, ""
@@ -100,7 +100,8 @@ func (l *lexer) quoted() (token, string) {
 }
 
 // pattern reads a pattern, quoted or bare. A bare one ends at a space, at && or
-// ||, or at a parenthesis that it did not open.
+// ||, or at a parenthesis that it did not open. Where it ends must not hang on
+// what follows it, so one that leaves a parenthesis open needs quotes.
 func (l *lexer) pattern() (token, string) {
 	l.skipSpace()
 	start, rest := l.offset, l.text[l.offset:]
@@ -115,22 +116,26 @@ scan:
 			break scan
 		case c == '\\' && n+1 < len(rest):
 			_, escaped := utf8.DecodeRuneInString(rest[n+1:])
-			n += 1 + escaped
-			continue
-		case c == '(':
-			depth++
-			n += width
+			n += width + escaped
 		case c == ')' && depth == 0:
 			break scan
-		case c == ')':
-			depth--
-			n += width
 		default:
 			n += width
+			switch c {
+			case '(':
+				depth++
+			case ')':
+				depth--
+			case '\\':
+				depth = 1 // open like a parenthesis: it would escape what follows
+			}
 		}
 	}
-	if n == 0 {
+	switch {
+	case n == 0:
 		return token{offset: start}, "expected a pattern"
+	case depth > 0:
+		return token{offset: start}, "a pattern with an open parenthesis or a last backslash needs quotes"
 	}
 	l.offset += n
 	return token{tokenText, rest[:n], start}, ""
