@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// maxIndexes is how many indexes a Cluster keeps between calls: about 70 bytes
-// a node each, 11 MB in all at 5,000 nodes.
+// maxIndexes is how many indexes and filters a Cluster keeps between calls:
+// about 100 bytes a node each, 16 MB in all at 5,000 nodes.
 const maxIndexes = 32
 
 // Cluster is nodes prepared for many small calls. It remembers, for each kind
@@ -27,8 +27,10 @@ type Cluster struct {
 	changes   []int32 // the slots that changed, oldest first
 	forgotten int     // how many changes are no longer listed
 
-	indexes []*index // kept between calls, the latest used last
-	drawn   []*index // of asks with the strategy random, kept within a call
+	// What was used last is last.
+	filters []*filter
+	indexes []*index
+	drawn   []*index // of asks with the strategy random; kept within a call only
 }
 
 // NewCluster prepares nodes. Their IDs are unique; their order does not matter.
@@ -90,6 +92,19 @@ func (c *Cluster) change(slot int32, n Node) {
 	c.changes = append(c.changes, slot)
 }
 
+// now counts the changes that there ever were.
+func (c *Cluster) now() int { return c.forgotten + len(c.changes) }
+
+// since is the slots that changed since there were so many changes; false when
+// they are forgotten, or so many that looking at all nodes is less work.
+func (c *Cluster) since(seen int) ([]int32, bool) {
+	behind := c.now() - seen
+	if behind > len(c.changes) || behind > len(c.nodes)/2+64 {
+		return nil, false
+	}
+	return c.changes[len(c.changes)-behind:], true
+}
+
 // Place answers the asks in order, a later one seeing what an earlier one
 // took. It only decides: the cluster's nodes are afterwards as they were, and
 // Set tells of what was made of the decision.
@@ -127,22 +142,41 @@ func (c *Cluster) index(a *Ask) *index {
 	if a.draws() {
 		kept = &c.drawn
 	}
-	for i, x := range slices.Backward(*kept) {
-		if x.ask.like(a) {
-			if last := len(*kept) - 1; i < last {
-				copy((*kept)[i:], (*kept)[i+1:])
-				(*kept)[last] = x
-			}
-			x.catchUp(c)
-			return x
+	x, ok := latest(*kept, func(x *index) bool { return x.serves(a) })
+	if ok {
+		x.catchUp(c)
+		return x
+	}
+	f, ok := latest(c.filters, func(f *filter) bool { return f.serves(a) })
+	if ok {
+		f.catchUp(c)
+	} else {
+		f = newFilter(c, a)
+		c.filters = keep(c.filters, f)
+	}
+	x = newIndex(c, f, a)
+	*kept = keep(*kept, x)
+	return x
+}
+
+// latest finds what was used last among those that serve, and notes its use.
+func latest[T any](kept []T, serves func(T) bool) (found T, ok bool) {
+	for i, item := range slices.Backward(kept) {
+		if serves(item) {
+			copy(kept[i:], kept[i+1:])
+			kept[len(kept)-1] = item
+			return item, true
 		}
 	}
-	if len(*kept) == maxIndexes {
-		*kept = slices.Delete(*kept, 0, 1)
+	return found, false
+}
+
+// keep adds an item, in the place of the one that was not used for longest.
+func keep[T any](kept []T, item T) []T {
+	if len(kept) == maxIndexes {
+		kept = slices.Delete(kept, 0, 1)
 	}
-	x := newIndex(c, a)
-	*kept = append(*kept, x)
-	return x
+	return append(kept, item)
 }
 
 // byID is the slots in use, by node ID.
@@ -155,17 +189,6 @@ func (c *Cluster) byID() []int32 {
 		slices.SortFunc(c.order, func(a, b int32) int { return cmp.Compare(c.nodes[a].ID, c.nodes[b].ID) })
 	}
 	return c.order
-}
-
-// like says whether one index can serve both asks.
-func (a *Ask) like(b *Ask) bool {
-	return a.Group == b.Group && a.CPU == b.CPU && a.Memory == b.Memory && a.GPUs == b.GPUs &&
-		slices.Equal(a.TCPPorts, b.TCPPorts) && slices.Equal(a.UDPPorts, b.UDPPorts) &&
-		slices.Equal(a.Requires, b.Requires) && slices.Equal(a.Strategies, b.Strategies) &&
-		slices.EqualFunc(a.Constraints, b.Constraints, func(a, b Constraint) bool {
-			return a.Type == b.Type && a.Query.text == b.Query.text
-		}) &&
-		(a.Seed == b.Seed || !a.draws())
 }
 
 func (a *Ask) draws() bool {

@@ -18,7 +18,10 @@ import "slices"
 // bucket with it. With one attribute that is one cell; a chain that spreads
 // over several attributes with many values each pays for each cell it moves.
 type index struct {
-	ask        Ask
+	filter     *filter
+	group      string
+	strategies []Strategy
+	seed       uint64 // when the strategies draw
 	rules      []rule
 	attributes []string // of the rules fewestInBucket, in their order
 	clock      *clock   // for earliestDraw, else nil
@@ -27,7 +30,6 @@ type index struct {
 	seen int // how many of the cluster's changes this index has taken in
 
 	// By slot.
-	reasons []Reason
 	cellOf  []int32  // absent for a free slot
 	counted []int    // the node's tasks of the group, as the buckets have them
 	keys    []uint64 // len(rules) numbers each; 0 for fewestInBucket
@@ -69,24 +71,26 @@ type draw struct {
 	taken int32 // how many waits are in time
 }
 
-func newIndex(c *Cluster, a *Ask) *index {
-	x := &index{ask: *a, groupHash: hash(a.Group)}
-	x.ask.TCPPorts = slices.Clone(a.TCPPorts)
-	x.ask.UDPPorts = slices.Clone(a.UDPPorts)
-	x.ask.Requires = slices.Clone(a.Requires)
-	x.ask.Constraints = slices.Clone(a.Constraints)
-	x.ask.Strategies = slices.Clone(a.Strategies)
+// newIndex makes an index on a filter that is up to date.
+func newIndex(c *Cluster, f *filter, a *Ask) *index {
+	x := &index{filter: f, group: a.Group, groupHash: hash(a.Group), strategies: slices.Clone(a.Strategies)}
 	x.rules, x.attributes = a.rules()
 	if a.draws() {
+		x.seed = a.Seed
 		x.clock = newClock(a.Seed)
 	}
 	x.build(c)
 	return x
 }
 
+// serves says whether one index can serve both asks.
+func (x *index) serves(a *Ask) bool {
+	return x.filter.serves(a) && slices.Equal(x.strategies, a.Strategies) && (x.clock == nil || x.seed == a.Seed)
+}
+
 // build looks at all nodes.
 func (x *index) build(c *Cluster) {
-	x.reasons, x.cellOf, x.counted, x.keys, x.drawn, x.at, x.ids = nil, nil, nil, nil, nil, nil, nil
+	x.cellOf, x.counted, x.keys, x.drawn, x.at, x.ids = nil, nil, nil, nil, nil, nil
 	x.grow(c)
 	x.cells, x.cellIDs = nil, map[cellID]int32{}
 	x.top = heap{less: x.cellLess}
@@ -99,9 +103,8 @@ func (x *index) build(c *Cluster) {
 			continue
 		}
 		x.ids[slot] = n.ID
-		x.reasons[slot] = Check(n, &x.ask)
-		x.enter(int32(slot), x.cell(n), n.Groups[x.ask.Group])
-		if x.reasons[slot] == Fits {
+		x.enter(int32(slot), x.cell(n), n.Groups[x.group])
+		if x.filter.reasons[slot] == Fits {
 			x.rank(c, int32(slot))
 			fits := &x.cells[x.cellOf[slot]].fits
 			fits.items = append(fits.items, int32(slot))
@@ -114,7 +117,7 @@ func (x *index) build(c *Cluster) {
 		x.refresh(int32(i))
 	}
 	x.top.init()
-	x.seen = c.forgotten + len(c.changes)
+	x.seen = c.now()
 	x.refused = nil
 }
 
@@ -124,7 +127,6 @@ func (x *index) grow(c *Cluster) {
 	if more == 0 {
 		return
 	}
-	x.reasons = append(x.reasons, make([]Reason, more)...)
 	x.cellOf = append(x.cellOf, make([]int32, more)...)
 	x.counted = append(x.counted, make([]int, more)...)
 	x.keys = append(x.keys, make([]uint64, more*len(x.rules))...)
@@ -143,21 +145,18 @@ func (x *index) grow(c *Cluster) {
 
 // catchUp takes in what changed since the index was last looked at.
 func (x *index) catchUp(c *Cluster) {
-	behind := c.forgotten + len(c.changes) - x.seen
-	switch {
-	case behind == 0:
-		return
-	case behind > len(c.changes), // some of it is forgotten
-		behind > len(c.nodes)/2+64,       // looking at all of them is less work
-		len(x.cells) > 2*len(c.nodes)+64: // mostly cells of values that nobody has any more
+	x.filter.catchUp(c)
+	changes, ok := c.since(x.seen)
+	crumbled := len(x.cells) > 2*len(c.nodes)+64 // mostly cells of values that no node has any more
+	if !ok || crumbled {
 		x.build(c)
 		return
 	}
 	x.grow(c)
-	for _, slot := range c.changes[len(c.changes)-behind:] {
+	for _, slot := range changes {
 		x.update(c, slot)
 	}
-	x.seen += behind
+	x.seen = c.now()
 }
 
 // update takes in one node as it now is.
@@ -165,7 +164,7 @@ func (x *index) update(c *Cluster, slot int32) {
 	n := &c.nodes[slot]
 	cell, count := int32(absent), 0
 	if n.ID != "" {
-		cell, count = x.cell(n), n.Groups[x.ask.Group]
+		cell, count = x.cell(n), n.Groups[x.group]
 	}
 	if old := x.cellOf[slot]; old != absent && old != cell {
 		if x.at[slot] != absent {
@@ -180,9 +179,8 @@ func (x *index) update(c *Cluster, slot int32) {
 	}
 	recount := count != x.counted[slot]
 	x.enter(slot, cell, count)
-	x.reasons[slot] = Check(n, &x.ask)
 	switch {
-	case x.reasons[slot] == Fits:
+	case x.filter.reasons[slot] == Fits:
 		x.rank(c, slot)
 		x.cells[cell].fits.fix(slot)
 	case x.at[slot] != absent:
@@ -262,7 +260,7 @@ func (x *index) rank(c *Cluster, slot int32) {
 	for i, r := range x.rules {
 		switch r {
 		case fewestOfGroup:
-			key[i] = ascending(n.Groups[x.ask.Group])
+			key[i] = ascending(n.Groups[x.group])
 		case leastCPU:
 			key[i] = ascending(n.CPU)
 		case leastMemory:
@@ -340,7 +338,7 @@ func (x *index) refusal(c *Cluster) []NodeRefusal {
 		order := c.byID()
 		x.refused = make([]NodeRefusal, 0, len(order))
 		for _, slot := range order {
-			x.refused = append(x.refused, NodeRefusal{x.ids[slot], x.reasons[slot]})
+			x.refused = append(x.refused, NodeRefusal{x.ids[slot], x.filter.reasons[slot]})
 		}
 		x.refusedSeen = x.seen
 	}
