@@ -123,7 +123,7 @@ func (s *Session) Send(r *state.Reader, now time.Time) []protocol.Message {
 	}
 	if f := s.expelled(r); f != nil {
 		s.over = f.Message
-		return []protocol.Message{f}
+		return append(s.payloads(r, now, true), f)
 	}
 	var out []protocol.Message
 	if s.manifestDue(now) {
@@ -174,7 +174,8 @@ func (s *Session) Receive(m protocol.Message, _ time.Time) {
 }
 
 // expelled says whether the node may no longer be connected. A node that serves every cluster is expected
-// to outlive its membership in one; any other stays until what it was running there has stopped.
+// to outlive its membership in one; any other is told what to stop first, when control has let go of its
+// tasks.
 func (s *Session) expelled(r *state.Reader) *protocol.Failure {
 	n, ok := state.Nodes.Get(r, s.node)
 	if !ok {
@@ -197,7 +198,7 @@ func (s *Session) expelled(r *state.Reader) *protocol.Failure {
 func (s *Session) payloads(r *state.Reader, now time.Time, all bool) []protocol.Message {
 	var due []state.Task
 	consider := func(t state.Task) {
-		if s.due(t, now) {
+		if s.due(r, t, now) {
 			due = append(due, t)
 		}
 	}
@@ -232,12 +233,12 @@ func (s *Session) payloads(r *state.Reader, now time.Time, all bool) []protocol.
 }
 
 // due says whether the node must be told of a task now.
-func (s *Session) due(t state.Task, now time.Time) bool {
-	if t.Last == lifecycle.Stopped {
+func (s *Session) due(r *state.Reader, t state.Task, now time.Time) bool {
+	was, ok := s.told[t.ARN]
+	if t.Last == lifecycle.Stopped && (!ok || was.acked && was.desired == lifecycle.Stopped || !orphan(r, t)) {
 		s.drop(t.ARN)
 		return false
 	}
-	was, ok := s.told[t.ARN]
 	if !ok || was.desired.Before(t.Desired) {
 		return true
 	}
@@ -358,6 +359,13 @@ func (s *Session) verified(r *state.Reader, now time.Time) protocol.Message {
 func (s *Session) nextID() string {
 	s.sent++
 	return s.id + "-" + strconv.Itoa(s.sent)
+}
+
+// orphan reports whether control may have declared a task STOPPED that its node still runs: its container
+// instance is deregistered.
+func orphan(src state.Source, t state.Task) bool {
+	i, ok := state.Instances.Get(src, t.InstanceARN)
+	return !ok || i.Status == "INACTIVE"
 }
 
 func identity(t state.Task) protocol.TaskIdentity {

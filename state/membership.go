@@ -13,60 +13,88 @@ import (
 // these at the same time may not see each other; control's Membership closes that gap, with these same
 // functions.
 
-// JoinCluster makes all nodes that serve every cluster container instances of c.
-func JoinCluster(tx *Tx, c Cluster, now time.Time) {
+// maxJoins is how many container instances one call makes. Control makes the rest.
+const maxJoins = 500
+
+// JoinCluster makes all nodes that serve every cluster container instances of c. It reports whether there
+// are more than one call makes.
+func JoinCluster(tx *Tx, c Cluster, now time.Time) (more bool) {
+	if c.Status != "ACTIVE" {
+		return false
+	}
+	joined := map[string]bool{}
+	for i := range Instances.By(tx, "cluster", c.ARN) {
+		joined[i.NodeID] = true // also what a user has deregistered: remembered as long as the cluster is
+	}
+	made := 0
 	for n := range Nodes.All(tx) {
-		join(tx, c, n, now)
+		if !n.EveryCluster || joined[n.ID] {
+			continue
+		}
+		if made++; made > maxJoins {
+			return true
+		}
+		join(tx, c.ARN, n.ID, now)
 	}
+	return false
 }
 
-// JoinNode makes n a container instance of all clusters, if it serves every one.
-func JoinNode(tx *Tx, n Node, now time.Time) {
+// JoinNode makes n a container instance of all clusters, if it serves every one. It reports whether there
+// are more than one call makes.
+func JoinNode(tx *Tx, n Node, now time.Time) (more bool) {
+	if !n.EveryCluster {
+		return false
+	}
+	joined := map[string]bool{}
+	for i := range Instances.By(tx, "node", n.ID) {
+		joined[i.ClusterARN] = true
+	}
+	made := 0
 	for c := range Clusters.All(tx) {
-		join(tx, c, n, now)
+		if c.Status != "ACTIVE" || joined[c.ARN] {
+			continue
+		}
+		if made++; made > maxJoins {
+			return true
+		}
+		join(tx, c.ARN, n.ID, now)
 	}
+	return false
 }
 
-// LeaveCluster removes the automatic container instances of a cluster that is no longer ACTIVE. An
-// instance that still has a task stays until that is STOPPED.
+// LeaveCluster removes the automatic container instances of a cluster that is no longer ACTIVE.
+// DeleteCluster calls it, once it has seen that nothing else is in the cluster.
 func LeaveCluster(tx *Tx, clusterARN string) {
 	for i := range Instances.By(tx, "cluster", clusterARN) {
-		if i.Automatic && !hasUnstopped(tx, i.ARN) {
+		if i.Automatic {
 			Instances.Delete(tx, i.ARN)
 		}
 	}
 }
 
-func join(tx *Tx, c Cluster, n Node, now time.Time) {
-	if !n.EveryCluster || c.Status != "ACTIVE" {
-		return
-	}
-	for i := range Instances.By(tx, "node", n.ID) {
-		if i.ClusterARN == c.ARN {
-			return // also if a user has deregistered it: that is remembered as long as the cluster is
+// LeaveNode removes the automatic container instances of a node that no longer serves every cluster.
+func LeaveNode(tx *Tx, nodeID string) {
+	for i := range Instances.By(tx, "node", nodeID) {
+		if i.Automatic {
+			Instances.Delete(tx, i.ARN)
 		}
 	}
-	arn := automaticInstanceARN(c.ARN, n.ID)
+}
+
+func join(tx *Tx, clusterARN, nodeID string, now time.Time) {
+	arn := AutomaticInstanceARN(clusterARN, nodeID)
 	if _, ok := Instances.Get(tx, arn); ok {
 		return
 	}
 	Instances.Put(tx, Instance{
-		ARN: arn, ClusterARN: c.ARN, NodeID: n.ID, Automatic: true,
+		ARN: arn, ClusterARN: clusterARN, NodeID: nodeID, Automatic: true,
 		Status: "ACTIVE", RegisteredAt: now, Version: 1,
 	})
 }
 
-// automaticInstanceARN is the same for the same pair, so that two writers cannot make two records.
-func automaticInstanceARN(clusterARN, nodeID string) string {
+// AutomaticInstanceARN names the container instance that a node is of a cluster because it serves every
+// one. It is the same for the same pair, so that two writers cannot make two records.
+func AutomaticInstanceARN(clusterARN, nodeID string) string {
 	sum := sha256.Sum256([]byte(clusterARN + "|" + nodeID))
 	return strings.Replace(clusterARN, ":cluster/", ":container-instance/", 1) + "/" + hex.EncodeToString(sum[:16])
-}
-
-func hasUnstopped(tx *Tx, instanceARN string) bool {
-	for t := range Tasks.By(tx, "instance", instanceARN) {
-		if t.Last != "STOPPED" {
-			return true
-		}
-	}
-	return false
 }

@@ -164,7 +164,7 @@ type Node struct {
 	AgentVersion  string    `json:",omitempty"`
 	AgentHash     string    `json:",omitempty"`
 	DockerVersion string    `json:",omitempty"`
-	Timeline      int64     `json:",omitempty"` // number of the last manifest sent
+	Timeline      int64     `json:",omitempty"` // the highest manifest number given to a session
 }
 
 // Instance is a node's membership in a cluster: a container instance. Writer: api/ecs.
@@ -181,7 +181,9 @@ type Instance struct {
 	Attributes   []types.Attribute `json:",omitempty"`
 	Tags         []types.Tag       `json:",omitempty"`
 	RegisteredAt time.Time
-	Version      int64
+	// DeregisteredAt is when Status became INACTIVE; the record is kept for an hour from then on.
+	DeregisteredAt time.Time `json:",omitzero"`
+	Version        int64
 }
 
 // ClientToken makes a request idempotent: the same token with the same request answers with the same

@@ -1,0 +1,175 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"havn/state"
+)
+
+// Controller is one promise.
+type Controller struct {
+	Name string
+	// Concerns are the keys that a change may have put out of order. A record that is there at the start,
+	// or offered again, comes as a change from nothing.
+	Concerns func(state.Change) []string
+	// Reconcile looks at one key and puts it right. It may be run several times for one commit, and must
+	// have no effect but its writes. With again, it asks to be run once more after that time.
+	Reconcile func(tx *state.Tx, key string, now time.Time) (again time.Duration, err error)
+}
+
+// The loop's times.
+const (
+	// offerInterval is how often all keys are offered. They come due spread over the time until the next.
+	offerInterval = 10 * time.Minute
+	minBackoff    = 100 * time.Millisecond
+	maxBackoff    = 2 * time.Minute
+)
+
+// Config of a Loop.
+type Config struct {
+	Store       *state.Store
+	Controllers []Controller
+	Seed        uint64 // of the jitter
+	Log         *slog.Logger
+}
+
+// Loop runs controllers, one key at a time. It is for one goroutine.
+type Loop struct {
+	config  Config
+	chance  *rand.Rand
+	queue   queue
+	seen    state.Revision // commits up to here have been turned into keys
+	offerAt time.Time      // when all keys are offered next
+}
+
+// New returns a loop that has not looked at anything yet.
+func New(c Config) *Loop {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Loop{config: c, chance: rand.New(rand.NewPCG(c.Seed, 0x6c6f6f70)), queue: newQueue()}
+}
+
+// Step looks at one key, if one is due. It reports whether there was one.
+func (l *Loop) Step(ctx context.Context, now time.Time) (worked bool) {
+	l.offer(now)
+	e := l.queue.pop(now)
+	if e == nil {
+		return false
+	}
+	again, err := l.reconcile(ctx, e, now)
+	switch {
+	case err != nil:
+		e.failures++
+		l.queue.push(e, now.Add(l.backoff(e.failures)))
+		if ctx.Err() == nil {
+			l.config.Log.Error("cannot reconcile", "controller", l.config.Controllers[e.controller].Name, "key", e.key,
+				"failures", e.failures, "error", err)
+		}
+	case again > 0:
+		e.failures = 0
+		l.queue.push(e, now.Add(again))
+	}
+	return true
+}
+
+// Wake is when the next key is due, if nothing is committed before.
+func (l *Loop) Wake() time.Time {
+	if due, ok := l.queue.next(); ok && due.Before(l.offerAt) {
+		return due
+	}
+	return l.offerAt
+}
+
+// Run steps until ctx ends: whenever something was committed or is due.
+func (l *Loop) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	committed := make(chan struct{}, 1)
+	watching := make(chan struct{})
+	defer func() {
+		cancel()
+		<-watching
+	}()
+	from := l.config.Store.Revision()
+	go func() {
+		defer close(watching)
+		for range l.config.Store.Watch(ctx, from) {
+			select {
+			case committed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		for ctx.Err() == nil && l.Step(ctx, time.Now()) {
+		}
+		timer.Reset(time.Until(l.Wake()))
+		select {
+		case <-committed:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// offer queues the keys that were concerned since the last time; all there are, when it is time for that.
+func (l *Loop) offer(now time.Time) {
+	if l.seen != l.config.Store.Revision() {
+		for _, c := range l.config.Store.Since(l.seen) { // from the start, that is one commit of all records
+			l.take(c, func() time.Time { return now })
+		}
+	}
+	switch {
+	case l.offerAt.IsZero():
+		l.offerAt = now.Add(offerInterval)
+	case !now.Before(l.offerAt):
+		seen := l.seen
+		for _, c := range l.config.Store.Since(0) {
+			l.take(c, func() time.Time { return now.Add(time.Duration(l.chance.Int64N(int64(offerInterval)))) })
+		}
+		l.seen = seen // another thread may have committed between the two
+		l.offerAt = now.Add(offerInterval)
+	}
+}
+
+func (l *Loop) take(c state.Commit, due func() time.Time) {
+	for _, change := range c.Changes {
+		for i, controller := range l.config.Controllers {
+			for _, key := range controller.Concerns(change) {
+				l.queue.offer(i, key, due())
+			}
+		}
+	}
+	l.seen = c.Revision
+}
+
+func (l *Loop) reconcile(ctx context.Context, e *entry, now time.Time) (again time.Duration, err error) {
+	err = l.config.Store.Update(ctx, func(tx *state.Tx) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		again, err = l.config.Controllers[e.controller].Reconcile(tx, e.key, now)
+		return err
+	})
+	return again, err
+}
+
+// backoff grows with the failures in a row. A part of it is chance, so that keys which failed together do
+// not come back together.
+func (l *Loop) backoff(failures int) time.Duration {
+	b := maxBackoff
+	if failures < 12 {
+		b = min(b, minBackoff<<(failures-1))
+	}
+	return b/2 + time.Duration(l.chance.Int64N(int64(b/2)))
+}

@@ -1,0 +1,162 @@
+package control
+
+import (
+	"time"
+
+	"havn/lifecycle"
+	"havn/state"
+)
+
+// How long what has ended can still be described.
+const (
+	keepTask     = time.Hour // as ECS does
+	keepToken    = 24 * time.Hour
+	keepCluster  = time.Hour
+	keepInstance = time.Hour
+)
+
+// Reapers forget what has ended.
+func Reapers() []Controller {
+	return []Controller{reapTasks(), reapTokens(), reapDefinitions(), reapInstances(), reapClusters()}
+}
+
+// reapTasks forgets a STOPPED task an hour after it has stopped.
+func reapTasks() Controller {
+	return Controller{
+		Name: "reap tasks",
+		Concerns: func(c state.Change) []string {
+			if t, ok := c.New.(state.Task); ok && t.Last == lifecycle.Stopped {
+				return []string{t.ARN}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			t, ok := state.Tasks.Get(tx, key)
+			if !ok || t.Last != lifecycle.Stopped {
+				return 0, nil
+			}
+			if left := t.StoppedAt.Add(keepTask).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.Tasks.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// reapTokens forgets a client token after a day.
+func reapTokens() Controller {
+	return Controller{
+		Name: "reap client tokens",
+		Concerns: func(c state.Change) []string {
+			if _, ok := c.New.(state.ClientToken); ok {
+				return []string{c.Key}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			t, ok := state.ClientTokens.Get(tx, key)
+			if !ok {
+				return 0, nil
+			}
+			if left := t.CreatedAt.Add(keepToken).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.ClientTokens.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// reapDefinitions forgets a task definition that is to be deleted when no task has it any more. Its
+// revision is not used again: the family remembers it.
+func reapDefinitions() Controller {
+	return Controller{
+		Name: "reap task definitions",
+		Concerns: func(c state.Change) []string {
+			if d, ok := c.New.(state.TaskDefinition); ok && d.Status == "DELETE_IN_PROGRESS" {
+				return []string{d.ARN}
+			}
+			if t, ok := gone[state.Task](c); ok {
+				return []string{t.DefinitionARN}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, _ time.Time) (time.Duration, error) {
+			d, ok := state.TaskDefinitions.Get(tx, key)
+			if ok && d.Status == "DELETE_IN_PROGRESS" && state.Tasks.CountBy(tx, "definition", key) == 0 {
+				state.TaskDefinitions.Delete(tx, key)
+			}
+			return 0, nil
+		},
+	}
+}
+
+// reapInstances forgets a deregistered container instance after an hour, when no task names it any more.
+// An automatic one stays as long as its node could become one again: the record is how Havn remembers
+// that a user does not want it.
+func reapInstances() Controller {
+	return Controller{
+		Name: "reap container instances",
+		Concerns: func(c state.Change) []string {
+			if i, ok := c.New.(state.Instance); ok && i.Status == "INACTIVE" {
+				return []string{i.ARN}
+			}
+			if t, ok := gone[state.Task](c); ok && t.InstanceARN != "" {
+				return []string{t.InstanceARN}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			i, ok := state.Instances.Get(tx, key)
+			if !ok || i.Status != "INACTIVE" || state.Tasks.CountBy(tx, "instance", key) > 0 {
+				return 0, nil
+			}
+			if c, ok := state.Clusters.Get(tx, i.ClusterARN); ok && i.Automatic && c.Status == "ACTIVE" {
+				return 0, nil
+			}
+			if left := i.DeregisteredAt.Add(keepInstance).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.Instances.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// reapClusters forgets a deleted cluster after an hour, when nothing is in it any more.
+func reapClusters() Controller {
+	return Controller{
+		Name: "reap clusters",
+		Concerns: func(c state.Change) []string {
+			if cluster, ok := c.New.(state.Cluster); ok && cluster.Status == "INACTIVE" {
+				return []string{cluster.ARN}
+			}
+			if t, ok := gone[state.Task](c); ok {
+				return []string{t.ClusterARN}
+			}
+			if i, ok := gone[state.Instance](c); ok {
+				return []string{i.ClusterARN}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			c, ok := state.Clusters.Get(tx, key)
+			if !ok || c.Status != "INACTIVE" ||
+				state.Tasks.CountBy(tx, "cluster", key) > 0 || state.Instances.CountBy(tx, "cluster", key) > 0 {
+				return 0, nil
+			}
+			if left := c.DeletedAt.Add(keepCluster).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.Clusters.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// gone is the record that a change has removed.
+func gone[R any](c state.Change) (R, bool) {
+	r, ok := c.Old.(R)
+	return r, ok && c.New == nil
+}
