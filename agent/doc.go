@@ -2,18 +2,18 @@
 // what it saw. It speaks the public node protocol (havn/protocol) and nothing else, so the server may be
 // on this machine or on another.
 //
-//	   server                                                           Runtime
-//	     |                                                                 ^
-//	     |  ACS websocket              +---------------------+             | Perform, one goroutine
-//	     +-- payload, manifest ------> |                     |             | per effect
-//	     |   (session.go)              |    loop (run.go)    | -- start, cancel
-//	     | <- ack, verification ------ |   owns Core, the    |             |
-//	     |                             |  one who may touch  | <-- result -+
-//	     | <- SubmitTaskStateChange -- |   it (core.go)      |
-//	     |    (reporter.go)            +---------------------+
-//	     +--- accepted ------------------^        |
-//	                                              v
-//	                                     journal (journal.go, bbolt)
+//	server                                                           Runtime
+//	  |                                                                 ^
+//	  |  ACS websocket              +---------------------+             | Perform, one goroutine
+//	  +-- payload, manifest ------> |                     |             | per effect
+//	  |   (session.go)              |    loop (run.go)    | -- start, cancel
+//	  | <- ack, verification ------ |   owns Core, the    |             |
+//	  |                             |  one who may touch  | <-- result -+
+//	  | <- SubmitTaskStateChange -- |   it (core.go)      |
+//	  |    (reporter.go)            +---------------------+
+//	  +--- accepted ------------------^        |
+//	                                           v
+//	                                  journal (journal.go, bbolt)
 //
 // Words:
 //

@@ -32,6 +32,9 @@ func (c *Core) Receive(m protocol.Message, now time.Time) {
 	}
 }
 
+// Anew notes that the node has become another container instance: manifests are counted anew.
+func (c *Core) Anew() { c.timeline, c.asked = 0, nil }
+
 func (c *Core) reply(m protocol.Message) { c.replies = append(c.replies, m) }
 
 // receivePayload takes the tasks of a payload, stops before starts: what stops makes room. An assignment

@@ -1,0 +1,263 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
+
+	"havn/lifecycle"
+	"havn/protocol"
+)
+
+// Config is what a node needs to know.
+type Config struct {
+	Server      string // URL of the server's API
+	Region      string
+	Credentials aws.CredentialsProvider
+	// Cluster is the name of the cluster to be a container instance of. Empty: of the one named default,
+	// and of every other cluster that the server has or will have.
+	Cluster string
+	DataDir string // the journal and the node's id are here
+	Runtime Runtime
+
+	// Resources are what the node offers; zero fields mean the machine's.
+	Resources Resources
+	// Attributes are added to those of every Havn node; the value may be empty. What the Runtime can do
+	// beyond its duty is told here.
+	Attributes     map[string]string
+	Version        string // of Havn, for the server to show
+	RuntimeVersion string
+	Settings       lifecycle.Settings
+
+	Log *slog.Logger // slog.Default if nil
+	// Connected is called whenever assignments can reach the node, in a goroutine of the agent.
+	Connected func()
+}
+
+// Resources are what a node offers to tasks.
+type Resources struct {
+	CPU      int64    // units, 1024 a core
+	Memory   int64    // MiB
+	Ports    []uint16 // TCP ports that no task may have; 22 if nil
+	PortsUDP []uint16 // UDP ports likewise
+}
+
+// Run is a node until ctx ends; then it leaves the containers alone, and the next Run adopts them. It
+// returns an error only where trying again cannot help: a data folder that cannot be used, or a server
+// that refuses the node.
+func Run(ctx context.Context, c Config) error {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the agent's folder: %w", err)
+	}
+	id, err := nodeID(c.DataDir)
+	if err != nil {
+		return err
+	}
+	j, records, err := openJournal(filepath.Join(c.DataDir, "journal.db"), c.Log)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	held, err := c.Runtime.Tasks(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot list what the runtime holds: %w", err)
+	}
+	core := NewCore(CoreConfig{Settings: c.Settings, Cluster: c.clusterName(), Records: records, Timeline: j.timeline(),
+		Held: held}, time.Now())
+	if known, live := core.Tasks(); known > 0 {
+		c.Log.Info("took over from the journal", "tasks", known, "running", live)
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := newSession(&c, id, j)
+	l := newLoop(core, j, &c)
+	l.reply = s.reply
+	l.submit = s.submit
+	s.receive = func(ctx context.Context, m protocol.Message) {
+		l.post(ctx, func(now time.Time) { core.Receive(m, now) })
+	}
+	s.anew = func(ctx context.Context) { l.post(ctx, func(time.Time) { core.Anew() }) }
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(s.run(ctx)) })
+	l.run(ctx)
+	wg.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+func (c *Config) clusterName() string {
+	if c.Cluster == "" {
+		return "default"
+	}
+	return c.Cluster
+}
+
+// nodeID returns the name by which the machine is known, however often it registers. It is kept beside
+// the journal, not in it: who the node is should survive a damaged journal.
+func nodeID(dir string) (string, error) {
+	path := filepath.Join(dir, "node-id")
+	if b, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	id := uuid.NewString()
+	if err := os.WriteFile(path+".new", []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("cannot write the node's id: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return "", fmt.Errorf("cannot write the node's id: %w", err)
+	}
+	return id, nil
+}
+
+// loop is the one goroutine that owns Core, with the goroutines that it has started.
+type loop struct {
+	core    *Core
+	journal interface{ write(*Plan) error }
+	runtime Runtime
+	log     *slog.Logger
+
+	events chan func(now time.Time) // run on the loop's goroutine
+	cancel map[Work]context.CancelFunc
+	wg     sync.WaitGroup // effects and reports
+
+	reply  func(protocol.Message)
+	submit func(context.Context, StateChange) // returns when it is settled, or ctx has ended
+}
+
+// MaxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.
+const MaxEvents = 256
+
+func newLoop(core *Core, j *journal, c *Config) *loop {
+	return &loop{core: core, journal: j, runtime: c.Runtime, log: c.Log,
+		events: make(chan func(time.Time), MaxEvents), cancel: map[Work]context.CancelFunc{}}
+}
+
+func (l *loop) post(ctx context.Context, event func(now time.Time)) {
+	select {
+	case l.events <- event:
+	case <-ctx.Done():
+	}
+}
+
+// run takes turns until ctx ends. Then it cancels what is under way, without a word to the containers,
+// and waits for the goroutines to end.
+func (l *loop) run(ctx context.Context) {
+	defer l.wg.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		p := l.core.Next(time.Now())
+		l.carryOut(ctx, &p)
+		var woken <-chan time.Time
+		if !p.Wake.IsZero() {
+			timer.Reset(time.Until(p.Wake))
+			woken = timer.C
+		}
+		select {
+		case event := <-l.events:
+			event(time.Now())
+		case <-woken:
+		case <-ctx.Done():
+			return
+		}
+		l.gather()
+	}
+}
+
+// gather takes all further events that have come, so that one journal write serves them all.
+func (l *loop) gather() {
+	for range MaxEvents {
+		select {
+		case event := <-l.events:
+			event(time.Now())
+		default:
+			return
+		}
+	}
+}
+
+func (l *loop) carryOut(ctx context.Context, p *Plan) {
+	if p.SaveFirst && !l.save(ctx, p) {
+		return
+	}
+	for _, w := range p.Cancel {
+		l.cancel[w]()
+	}
+	for _, job := range p.Start {
+		l.start(ctx, job)
+	}
+	for _, s := range p.Reports {
+		l.wg.Go(func() {
+			l.submit(ctx, s)
+			l.post(ctx, func(time.Time) { l.core.Reported(s) })
+		})
+	}
+	if !p.SaveFirst && !l.save(ctx, p) {
+		return
+	}
+	for _, m := range p.Replies {
+		l.reply(m)
+	}
+}
+
+// save writes the journal, and tries until it succeeds: what cannot be written down is not done. It
+// returns false if ctx ended first.
+func (l *loop) save(ctx context.Context, p *Plan) bool {
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 10*time.Second) {
+		err := l.journal.write(p)
+		if err == nil {
+			return true
+		}
+		l.log.Error("the node stands still until its journal can be written", "error", err, "again", delay)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (l *loop) start(ctx context.Context, job Job) {
+	w := Work{job.Task.ARN, job.Effect}
+	effectCtx, cancel := context.WithCancel(ctx)
+	l.cancel[w] = cancel
+	l.wg.Go(func() {
+		defer cancel()
+		r := l.perform(effectCtx, job)
+		l.post(ctx, func(now time.Time) {
+			delete(l.cancel, w)
+			l.core.Observe(w.Task, r, now)
+		})
+	})
+}
+
+// perform never panics: a panic is a failed effect, and says so where the user looks.
+func (l *loop) perform(ctx context.Context, job Job) (r lifecycle.Result) {
+	begun := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("panic in an effect", "task", job.Task.ARN, "effect", job.Effect, "panic", p, "stack", string(debug.Stack()))
+			r = lifecycle.Result{Reason: fmt.Sprintf("UnknownError: panic in %s: %v", job.Effect.Verb, p)}
+		}
+		r.Effect = job.Effect
+		l.log.Debug("effect", "task", job.Task.ARN, "verb", job.Effect.Verb, "container", job.Effect.Container,
+			"took", time.Since(begun), "reason", r.Reason, "canceled", r.Canceled)
+	}()
+	return l.runtime.Perform(ctx, job.Task, job.Effect)
+}
