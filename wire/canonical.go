@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -9,13 +10,13 @@ import (
 )
 
 // appendCanonical writes the canonical form of a request, the text that Signature
-// Version 4 signs. The query is already canonical; payload is the body's hash.
-func appendCanonical(b []byte, r *http.Request, s *signature, query, payload string) []byte {
+// Version 4 signs. The payload is the body's hash.
+func appendCanonical(b []byte, r *http.Request, s *signature, payload string) []byte {
 	b = append(b, r.Method...)
 	b = append(b, '\n')
 	b = appendCanonicalPath(b, r.URL.EscapedPath())
 	b = append(b, '\n')
-	b = append(b, query...)
+	b = append(b, canonicalQuery(r.URL.RawQuery)...)
 	b = append(b, '\n')
 	for name := range strings.SplitSeq(s.signedHeaders, ";") {
 		b = append(b, name...)
@@ -100,55 +101,33 @@ func appendFolded(b []byte, value string) []byte {
 	return b
 }
 
-// queryOrders returns the canonical forms that a query can have, without the
-// signature: AWS sorts by the escaped name, the Go SDK by the name itself, and
-// these differ for names with unusual letters.
-func queryOrders(raw string) []string {
+// canonicalQuery is a query without the signature, each name and value escaped
+// anew, and sorted after that.
+func canonicalQuery(raw string) string {
 	if raw == "" {
-		return []string{""}
+		return ""
 	}
-	type pair struct{ name, value, escapedName, escapedValue string }
+	type pair struct{ name, value string }
 	var pairs []pair
 	for part := range strings.SplitSeq(raw, "&") {
-		if part == "" {
-			continue
-		}
 		name, value, _ := strings.Cut(part, "=")
-		name, value = unescape(name), unescape(value)
-		if name == "X-Amz-Signature" {
-			continue
+		if p := (pair{escape(unescape(name)), escape(unescape(value))}); part != "" && p.name != "X-Amz-Signature" {
+			pairs = append(pairs, p)
 		}
-		pairs = append(pairs, pair{name, value, escape(name), escape(value)})
 	}
-	write := func(compare func(a, b pair) int) string {
-		slices.SortStableFunc(pairs, compare)
-		var b strings.Builder
-		for i, p := range pairs {
-			if i > 0 {
-				b.WriteByte('&')
-			}
-			b.WriteString(p.escapedName)
-			b.WriteByte('=')
-			b.WriteString(p.escapedValue)
-		}
-		return b.String()
-	}
-	byEscaped := write(func(a, b pair) int {
-		if c := strings.Compare(a.escapedName, b.escapedName); c != 0 {
-			return c
-		}
-		return strings.Compare(a.escapedValue, b.escapedValue)
+	slices.SortFunc(pairs, func(a, b pair) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
 	})
-	byName := write(func(a, b pair) int {
-		if c := strings.Compare(a.name, b.name); c != 0 {
-			return c
+	var b strings.Builder
+	for i, p := range pairs {
+		if i > 0 {
+			b.WriteByte('&')
 		}
-		return strings.Compare(a.value, b.value)
-	})
-	if byName == byEscaped {
-		return []string{byEscaped}
+		b.WriteString(p.name)
+		b.WriteByte('=')
+		b.WriteString(p.value)
 	}
-	return []string{byEscaped, byName}
+	return b.String()
 }
 
 func unescape(s string) string {

@@ -23,3 +23,11 @@ func CheckAuthorization(header string) error {
 	_, err := parseSignature(&http.Request{Header: http.Header{"Authorization": {header}, "X-Amz-Date": {"20260101T000000Z"}}})
 	return err
 }
+
+// EncodeInput writes an operation's input as an AWS JSON answer is written.
+func EncodeInput(a *API, name string, in any) ([]byte, error) {
+	return appendJSONStruct(nil, a.handlers[name].input, reflect.ValueOf(in).Elem())
+}
+
+// AppendJSONString writes a text as AWS JSON has it.
+var AppendJSONString = appendJSONString

@@ -301,22 +301,17 @@ func (s *signature) matches(r *http.Request, body []byte, key []byte) bool {
 	if claim := r.Header.Get("X-Amz-Content-Sha256"); claim != "" && claim != payload {
 		return false
 	}
-	for _, order := range queryOrders(r.URL.RawQuery) {
-		canonical := appendCanonical(make([]byte, 0, 1024), r, s, order, payload)
-		digest := sha256.Sum256(canonical)
-		text := append(canonical[:0], algorithm+"\n"...)
-		text = append(text, s.time...)
-		text = append(text, '\n')
-		text = append(text, s.scope...)
-		text = append(text, '\n')
-		text = hex.AppendEncode(text, digest[:])
-		mac := hmac.New(sha256.New, key)
-		mac.Write(text)
-		if subtle.ConstantTimeCompare(mac.Sum(nil), given) == 1 {
-			return true
-		}
-	}
-	return false
+	canonical := appendCanonical(make([]byte, 0, 1024), r, s, payload)
+	digest := sha256.Sum256(canonical)
+	text := append(canonical[:0], algorithm+"\n"...)
+	text = append(text, s.time...)
+	text = append(text, '\n')
+	text = append(text, s.scope...)
+	text = append(text, '\n')
+	text = hex.AppendEncode(text, digest[:])
+	mac := hmac.New(sha256.New, key)
+	mac.Write(text)
+	return subtle.ConstantTimeCompare(mac.Sum(nil), given) == 1
 }
 
 // signingKey derives the key of a scope, or remembers it.
