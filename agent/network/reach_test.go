@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -40,6 +42,29 @@ func TestAPublishedPortIsReachedFromEverywhere(t *testing.T) {
 	// Without the host's help, containers of one Network meet directly.
 	if got, want := get(t, other.Netns, web.IP, 80), "web saw "+other.IP.String(); got != want {
 		t.Errorf("from another container to the address: %q, want %q", got, want)
+	}
+}
+
+// What Connect returned can be used at once: the first packet is not lost.
+func TestAConnectedContainerCanBeReachedAtOnce(t *testing.T) {
+	n := openLab(t, labConfig(t))
+	for _, id := range []string{"first", "second", "third"} {
+		connect(t, n, Endpoint{ID: id})
+		// Not by netlink: that asking would itself bring the state up to date.
+		for _, c := range []struct{ file, want string }{
+			{n.slots.veth(n.endpoints[id].Slot) + "/brport/state", "3"}, // forwarding
+			{n.slots.veth(n.endpoints[id].Slot) + "/operstate", "up"},
+			{n.bridge.Name + "/operstate", "up"},
+		} {
+			state, err := os.ReadFile("/sys/class/net/" + c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.TrimSpace(string(state)); got != c.want {
+				t.Errorf("%s: %s is %s, want %s", id, c.file, got, c.want)
+			}
+		}
+		disconnect(t, n, id) // the bridge loses its only port, and so for the next one its carrier
 	}
 }
 

@@ -128,6 +128,21 @@ func (s *slots) furnish(path string, slot int, mode Mode) error {
 		return fmt.Errorf("cannot add the default route: %w", err)
 	}
 	s.reached("route")
+	return s.settle(slot)
+}
+
+// settle makes the bridge forward for the new port now. The kernel notices that both ends are up in a queue of work that may
+// have to wait; a packet before that is lost and sent again a whole second later. But it catches up with a link that somebody
+// asks for by netlink (from Linux 6.9 on; before, the queue decides).
+func (s *slots) settle(slot int) error {
+	for _, f := range []func() (netlink.Link, error){
+		func() (netlink.Link, error) { return s.host.LinkByName(s.veth(slot)) },
+		func() (netlink.Link, error) { return s.host.LinkByIndex(s.bridge) }, // its carrier comes with its first port's
+	} {
+		if _, err := f(); err != nil {
+			return fmt.Errorf("cannot look at a link: %w", err)
+		}
+	}
 	return nil
 }
 
