@@ -1,0 +1,186 @@
+package containerd
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"havn/protocol"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cpuPeriod is the kernel's default, in microseconds, in which a task may use its quota.
+const cpuPeriod = 100_000
+
+// cgroups keeps the groups above those of the containers. A container's group is /havn-NAME/TASK/CONTAINER; runc makes it,
+// and those above it, and removes only it.
+type cgroups struct {
+	root    string // where the hierarchies are mounted
+	name    string
+	unified bool // version 2: one hierarchy, at root itself
+
+	// A group must not be removed while a container is being made in it.
+	mu      sync.Mutex
+	entered map[string]int // by task's group
+	removed map[string]bool
+}
+
+func newCgroups(root, name string) *cgroups {
+	_, err := os.Stat(filepath.Join(root, "cgroup.controllers"))
+	return &cgroups{root: root, name: "havn-" + name, unified: err == nil, entered: make(map[string]int), removed: make(map[string]bool)}
+}
+
+func (g *cgroups) path(taskARN, id string) string { return filepath.Join(g.taskPath(taskARN), id[:12]) }
+
+func (g *cgroups) taskPath(taskARN string) string {
+	return filepath.Join("/", g.name, TaskID(taskARN))
+}
+
+// enter prepares the task's group for a container, and keeps it until done is called.
+func (g *cgroups) enter(task *protocol.Task) (done func(), err error) {
+	path := g.taskPath(task.ARN)
+	g.mu.Lock()
+	g.entered[path]++
+	g.entered[g.name]++
+	g.mu.Unlock()
+	done = func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, p := range []string{path, g.name} {
+			if g.entered[p]--; g.entered[p] == 0 {
+				delete(g.entered, p)
+			}
+		}
+		if g.removed[path] {
+			g.prune(path)
+		}
+	}
+	if err := g.limitTask(task); err != nil {
+		done()
+		return nil, fmt.Errorf("cannot limit the task: %w", err)
+	}
+	return done, nil
+}
+
+// limitTask makes the task's own limits act on all its containers together.
+func (g *cgroups) limitTask(task *protocol.Task) error {
+	if task.CPU <= 0 && task.Memory <= 0 {
+		return nil
+	}
+	group := g.taskPath(task.ARN)
+	if g.unified {
+		dir := filepath.Join(g.root, group)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		for _, above := range []string{g.root, filepath.Join(g.root, g.name), dir} {
+			if err := writeCgroup(above, "cgroup.subtree_control", "+cpu +memory +pids"); err != nil {
+				return err
+			}
+		}
+		if task.CPU > 0 {
+			if err := writeCgroup(dir, "cpu.max", fmt.Sprintf("%d %d", int64(task.CPU*cpuPeriod), cpuPeriod)); err != nil {
+				return err
+			}
+		}
+		if task.Memory > 0 {
+			return writeCgroup(dir, "memory.max", strconv.FormatInt(task.Memory*mebibyte, 10))
+		}
+		return nil
+	}
+	if task.CPU > 0 {
+		dir := filepath.Join(g.root, "cpu", group)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := writeCgroup(dir, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)); err != nil {
+			return err
+		}
+		if err := writeCgroup(dir, "cpu.cfs_quota_us", strconv.FormatInt(int64(task.CPU*cpuPeriod), 10)); err != nil {
+			return err
+		}
+	}
+	if task.Memory > 0 {
+		dir := filepath.Join(g.root, "memory", group)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		return writeCgroup(dir, "memory.limit_in_bytes", strconv.FormatInt(task.Memory*mebibyte, 10))
+	}
+	return nil
+}
+
+func writeCgroup(dir, file, value string) error {
+	return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)
+}
+
+// remove removes the task's group, and ours above it, as far as nothing is in them.
+func (g *cgroups) remove(taskARN string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.prune(g.taskPath(taskARN))
+}
+
+func (g *cgroups) prune(path string) {
+	if g.entered[path] > 0 {
+		g.removed[path] = true
+		return
+	}
+	delete(g.removed, path)
+	for _, dir := range g.hierarchies() {
+		unix.Rmdir(filepath.Join(dir, path)) // fails where there is something in it, or nothing of it
+		if g.entered[g.name] == 0 {
+			unix.Rmdir(filepath.Join(dir, g.name))
+		}
+	}
+}
+
+// hierarchies are the folders where a group may have a folder of its own.
+func (g *cgroups) hierarchies() []string {
+	if g.unified {
+		return []string{g.root}
+	}
+	entries, err := os.ReadDir(g.root)
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, e := range entries {
+		if e.IsDir() { // links like cpu,cpuacct lead to one of the others
+			dirs = append(dirs, filepath.Join(g.root, e.Name()))
+		}
+	}
+	return dirs
+}
+
+// oomKilled tells whether the kernel killed a process of the group for want of memory. It can be asked until the
+// container is removed, so nobody needs to have been listening.
+func (g *cgroups) oomKilled(path string) (bool, error) {
+	file := filepath.Join(g.root, "memory", path, "memory.oom_control")
+	if g.unified {
+		file = filepath.Join(g.root, path, "memory.events")
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if count, ok := strings.CutPrefix(lines.Text(), "oom_kill "); ok {
+			return count != "0", nil
+		}
+	}
+	return false, nil
+}

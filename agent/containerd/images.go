@@ -1,0 +1,279 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// labelLoaded marks an image that came out of an archive: no registry is asked about it.
+const labelLoaded = "havn.loaded"
+
+// Images are the images of one engine. It is also what another process on the machine uses, by Dial.
+type Images struct {
+	client *client.Client
+	store  images.Store
+
+	mu    sync.Mutex
+	known map[digest.Digest]*image // by what the image's name leads to; content never changes
+}
+
+// Image is what the user sees of an image.
+type Image struct {
+	Name    string
+	Digest  string
+	Size    int64 // of its content, compressed as it came
+	Created time.Time
+	Loaded  bool // out of an archive
+}
+
+// image is what a container is made of.
+type image struct {
+	name   string
+	target ocispec.Descriptor
+	config ocispec.Image
+	loaded bool
+
+	accounts *accounts
+}
+
+// accounts are an image's files of users and groups, read when first needed.
+type accounts struct {
+	mu            sync.Mutex
+	read          bool
+	passwd, group []byte
+}
+
+func newImages(c *client.Client) *Images {
+	return &Images{client: c, store: c.ImageService(), known: make(map[digest.Digest]*image)}
+}
+
+// Dial connects to the engine that listens on the socket; see SocketPath.
+func Dial(socket string) (*Images, error) {
+	if _, err := os.Stat(socket); err != nil {
+		return nil, fmt.Errorf("cannot find a running Havn's containerd: %w", err)
+	}
+	c, err := dial(socket)
+	if err != nil {
+		return nil, err
+	}
+	return newImages(c), nil
+}
+
+// Close closes the connection of Dial.
+func (s *Images) Close() error { return s.client.Close() }
+
+// ListImages lists the images by name.
+func (s *Images) ListImages(ctx context.Context) ([]Image, error) {
+	all, err := s.store.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the images: %w", err)
+	}
+	list := make([]Image, 0, len(all))
+	for _, img := range all {
+		list = append(list, s.describe(ctx, img))
+	}
+	slices.SortFunc(list, func(a, b Image) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func (s *Images) describe(ctx context.Context, img images.Image) Image {
+	d := Image{Name: familiar(img.Name), Digest: img.Target.Digest.String(), Created: img.CreatedAt, Loaded: img.Labels[labelLoaded] != ""}
+	if size, err := img.Size(ctx, s.client.ContentStore(), platforms.Default()); err == nil {
+		d.Size = size
+	}
+	if info, err := s.info(ctx, img); err == nil && info.config.Created != nil {
+		d.Created = *info.config.Created
+	}
+	return d
+}
+
+// canonical is a reference in full: busybox is docker.io/library/busybox:latest.
+func canonical(ref string) (string, error) {
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return "", fmt.Errorf("invalid reference format: %q: %w", ref, err)
+	}
+	return named.String(), nil
+}
+
+func familiar(name string) string {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return name
+	}
+	return reference.FamiliarString(named)
+}
+
+// get returns the image that is present by that reference, or an error that errdefs.IsNotFound knows.
+func (s *Images) get(ctx context.Context, ref string) (*image, error) {
+	name, err := canonical(ref)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.store.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.info(ctx, img)
+}
+
+func (s *Images) info(ctx context.Context, img images.Image) (*image, error) {
+	s.mu.Lock()
+	info, ok := s.known[img.Target.Digest]
+	s.mu.Unlock()
+	if !ok {
+		config, err := readConfig(ctx, s.client.ContentStore(), img.Target)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the image %s: %w", img.Name, err)
+		}
+		info = &image{target: img.Target, config: config, accounts: new(accounts)}
+		s.mu.Lock()
+		s.known[img.Target.Digest] = info
+		s.mu.Unlock()
+	}
+	named := *info
+	named.name, named.loaded = img.Name, img.Labels[labelLoaded] != ""
+	return &named, nil
+}
+
+func readConfig(ctx context.Context, store content.Store, target ocispec.Descriptor) (ocispec.Image, error) {
+	var config ocispec.Image
+	manifest, err := images.Manifest(ctx, store, target, platforms.Default())
+	if err != nil {
+		return config, err
+	}
+	data, err := content.ReadBlob(ctx, store, manifest.Config)
+	if err != nil {
+		return config, err
+	}
+	return config, json.Unmarshal(data, &config)
+}
+
+func (i *image) chainID() string { return identity.ChainID(i.config.RootFS.DiffIDs).String() }
+
+// unpacked tells whether the image's layers are there as snapshots.
+func (s *Images) unpacked(ctx context.Context, i *image) (bool, error) {
+	if len(i.config.RootFS.DiffIDs) == 0 {
+		return true, nil
+	}
+	_, err := s.client.SnapshotService(snapshotter).Stat(ctx, i.chainID())
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Images) unpack(ctx context.Context, i *image) error {
+	img := client.NewImageWithPlatform(s.client, images.Image{Name: i.name, Target: i.target}, platforms.Default())
+	if err := img.Unpack(ctx, snapshotter); err != nil {
+		return fmt.Errorf("cannot unpack the image %s: %w", i.name, err)
+	}
+	return nil
+}
+
+// readAccounts returns the image's /etc/passwd and /etc/group, empty where it has none.
+func (s *Images) readAccounts(ctx context.Context, i *image) (passwd, group []byte, err error) {
+	i.accounts.mu.Lock()
+	defer i.accounts.mu.Unlock()
+	if !i.accounts.read && len(i.config.RootFS.DiffIDs) > 0 {
+		err := s.view(ctx, i, func(layers []string) (err error) {
+			if i.accounts.passwd, err = readInLayers(layers, "etc/passwd"); err == nil {
+				i.accounts.group, err = readInLayers(layers, "etc/group")
+			}
+			return err
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot read the users of the image %s: %w", i.name, err)
+		}
+	}
+	i.accounts.read = true
+	return i.accounts.passwd, i.accounts.group, nil
+}
+
+// view calls look with the folders of the image's layers, the uppermost first. Nothing is mounted, so nothing can stay
+// mounted.
+func (s *Images) view(ctx context.Context, i *image, look func(layers []string) error) error {
+	ctx, done, err := s.client.WithLease(ctx)
+	if err != nil {
+		return err
+	}
+	defer done(context.WithoutCancel(ctx))
+	key := fmt.Sprintf("havn-view-%s-%d", i.target.Digest.Encoded(), time.Now().UnixNano())
+	sn := s.client.SnapshotService(snapshotter)
+	mounts, err := sn.View(ctx, key, i.chainID())
+	if err != nil {
+		return err
+	}
+	defer sn.Remove(context.WithoutCancel(ctx), key)
+	return look(layersOf(mounts))
+}
+
+func layersOf(mounts []mount.Mount) []string {
+	var layers []string
+	for _, m := range mounts {
+		if m.Type == "bind" {
+			layers = append(layers, m.Source)
+		}
+		for _, o := range m.Options {
+			if lower, ok := strings.CutPrefix(o, "lowerdir="); ok {
+				layers = append(layers, strings.Split(lower, ":")...)
+			}
+		}
+	}
+	return layers
+}
+
+// readInLayers reads a file as the layers show it when they lie upon each other. A file that is not there is empty.
+// Symbolic links are followed within a layer only, and never out of it.
+func readInLayers(layers []string, name string) ([]byte, error) {
+	const limit = 4 << 20
+	for _, layer := range layers {
+		root, err := os.OpenRoot(layer)
+		if err != nil {
+			return nil, err
+		}
+		data, found, err := readInLayer(root, name, limit)
+		root.Close()
+		if found || err != nil {
+			return data, err
+		}
+	}
+	return nil, nil
+}
+
+// found is also true where the layer says that layers below do not count.
+func readInLayer(root *os.Root, name string, limit int64) (data []byte, found bool, err error) {
+	info, err := root.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, opaque(root, filepath.Dir(name)), nil
+	case err != nil:
+		return nil, false, err
+	case !info.Mode().IsRegular(): // a whiteout is a device
+		return nil, true, nil
+	case info.Size() > limit:
+		return nil, false, fmt.Errorf("/%s is larger than %d bytes", name, limit)
+	}
+	data, err = root.ReadFile(name)
+	return data, true, err
+}

@@ -1,0 +1,139 @@
+package containerd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"havn/protocol"
+)
+
+// The data folder:
+//
+//	containerd/                      the engine's root: content, metadata, snapshots
+//	containerd.sock                  a link to the engine's socket
+//	tasks/TASK/task.json             which task this is, and its containers
+//	tasks/TASK/containers/CONTAINER/ hosts, hostname, resolv.conf of a container; started, once it was
+//	tasks/TASK/volumes/VOLUME/       a host volume without a source path
+//	logs/TASK/CONTAINER.log          what a container wrote
+
+// containerID is the container's ID in the runtime.
+func containerID(taskARN, container string) string {
+	sum := sha256.Sum256([]byte(taskARN + "\x00" + container))
+	return hex.EncodeToString(sum[:])
+}
+
+// TaskID is the last part of a task's ARN, which names its folders and cgroup.
+func TaskID(arn string) string { return fileName(arn[strings.LastIndexByte(arn, '/')+1:]) }
+
+// LogPath is the file that holds what a container wrote to stdout and stderr.
+func LogPath(dataDir, taskARN, container string) string {
+	return filepath.Join(dataDir, "logs", TaskID(taskARN), fileName(container)+".log")
+}
+
+// fileName makes a name safe to be that of a file. ECS's own names are already.
+func fileName(name string) string {
+	ok := name != "" && len(name) <= 200 && name[0] != '.'
+	for _, c := range []byte(name) {
+		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.')
+	}
+	if ok {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+func (r *Runtime) taskDir(arn string) string { return filepath.Join(r.dataDir, "tasks", TaskID(arn)) }
+
+func (r *Runtime) containerDir(arn, container string) string {
+	return filepath.Join(r.taskDir(arn), "containers", fileName(container))
+}
+
+func (r *Runtime) volumeDir(arn, volume string) string {
+	return filepath.Join(r.taskDir(arn), "volumes", fileName(volume))
+}
+
+// taskRecord is what task.json holds. It is written before anything else is made for a task, so that whatever there is of
+// a task can be found without the agent's journal.
+type taskRecord struct {
+	Version    int      `json:"version"`
+	ARN        string   `json:"arn"`
+	Containers []string `json:"containers"`
+}
+
+const taskRecordVersion = 1
+
+func (r *Runtime) recordTask(task *protocol.Task) error {
+	rec := taskRecord{Version: taskRecordVersion, ARN: task.ARN}
+	for _, c := range task.Containers {
+		rec.Containers = append(rec.Containers, c.Name)
+	}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(r.taskDir(task.ARN), "task.json")
+	if now, err := os.ReadFile(path); err == nil && string(now) == string(data) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return err
+	}
+	return replaceFile(path, data, 0o600)
+}
+
+// readTaskRecord returns the zero record if there is none that can be read.
+func readTaskRecord(dir string) (taskRecord, error) {
+	var rec taskRecord
+	data, err := os.ReadFile(filepath.Join(dir, "task.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return rec, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &rec)
+	}
+	if err == nil && rec.Version != taskRecordVersion {
+		err = fmt.Errorf("version %d is not known", rec.Version)
+	}
+	return rec, err
+}
+
+// replaceFile writes the file whole or not at all, unless the machine itself crashes.
+func replaceFile(path string, data []byte, mode os.FileMode) error {
+	temp := path + ".new"
+	if err := os.WriteFile(temp, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// A container's process that was started once is never started again, so the mark is made before the start.
+func startedMark(dir string) string { return filepath.Join(dir, "started") }
+
+func markStarted(dir string) error {
+	f, err := os.OpenFile(startedMark(dir), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// startedAt returns the zero time if the container was not started.
+func startedAt(dir string) (time.Time, error) {
+	info, err := os.Stat(startedMark(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}

@@ -1,0 +1,240 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/moby/sys/signal"
+
+	"havn/lifecycle"
+	"havn/protocol"
+)
+
+// errVanished: the container was started and there is neither a process nor an exit of it, as after a reboot.
+var errVanished = errors.New("No container matching saved ID found") //nolint:staticcheck // ECS's words
+
+// The longest time that a container's dead shim is waited for to be cleaned up after.
+const cleanupTime = 15 * time.Second
+
+func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
+	id, dir := containerID(task.ARN, c.Name), r.containerDir(task.ARN, c.Name)
+	before, err := startedAt(dir)
+	if err != nil {
+		return lifecycle.Result{}, err
+	}
+	if !before.IsZero() {
+		// It has run, or was just about to.
+		status, err := r.status(ctx, id)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return lifecycle.Result{}, err
+		}
+		if err != nil || status != tasktypes.Status_CREATED {
+			return lifecycle.Result{StartedAt: before}, nil
+		}
+	} else if err := markStarted(dir); err != nil {
+		return lifecycle.Result{}, fmt.Errorf("cannot mark the container as started: %w", err)
+	}
+	_, err = r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) && before.IsZero() {
+		err = r.createAndStart(ctx, task, c)
+	}
+	if err != nil {
+		// Whatever went wrong, it did not run: the next Start may try again.
+		if before.IsZero() {
+			err = errors.Join(err, os.Remove(startedMark(dir)))
+		}
+		return lifecycle.Result{}, err
+	}
+	at := time.Now()
+	return lifecycle.Result{StartedAt: at}, nil
+}
+
+// createAndStart does what Create could not do, and says why not.
+func (r *Runtime) createAndStart(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
+	rootfs, err := r.prepare(ctx, task, c)
+	if err != nil {
+		return err
+	}
+	if err := r.createProcess(ctx, task, c, rootfs); err != nil {
+		return err
+	}
+	_, err = r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: containerID(task.ARN, c.Name)})
+	return errgrpc.ToNative(err)
+}
+
+func (r *Runtime) status(ctx context.Context, id string) (tasktypes.Status, error) {
+	resp, err := r.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id})
+	if err != nil {
+		return 0, errgrpc.ToNative(err)
+	}
+	return resp.Process.Status, nil
+}
+
+func (r *Runtime) wait(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
+	id := containerID(task.ARN, c.Name)
+	ended, err := r.waitFor(ctx, id)
+	if err != nil {
+		return lifecycle.Result{}, err
+	}
+	result := lifecycle.Result{ExitCode: ended.code, FinishedAt: ended.at}
+	if result.OutOfMemory, err = r.cgroups.oomKilled(r.cgroups.path(task.ARN, id)); err != nil {
+		r.log.Warn("cannot see whether a container ran out of memory", "task", task.ARN, "container", c.Name, "error", err)
+	}
+	return result, nil
+}
+
+// waitFor returns when the container's process has ended.
+func (r *Runtime) waitFor(ctx context.Context, id string) (exit, error) {
+	told, forget := r.exits.expect(id)
+	defer forget()
+	resp, err := r.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
+	if err == nil {
+		return exit{int(resp.ExitStatus), resp.ExitedAt.AsTime()}, nil
+	}
+	if ctx.Err() != nil {
+		return exit{}, ctx.Err()
+	}
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+		return exit{}, errVanished
+	}
+	// The shim is gone. containerd cleans up, kills what is left of the container, and tells.
+	timeout, cancel := context.WithTimeout(ctx, cleanupTime)
+	defer cancel()
+	select {
+	case e := <-told:
+		return e, nil
+	case <-timeout.Done():
+		if ctx.Err() != nil {
+			return exit{}, ctx.Err()
+		}
+		return exit{}, fmt.Errorf("%w: %w", errVanished, err)
+	}
+}
+
+func (r *Runtime) stopContainer(ctx context.Context, task *protocol.Task, c *protocol.Container, grace time.Duration) error {
+	id := containerID(task.ARN, c.Name)
+	status, err := r.status(ctx, id)
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case status == tasktypes.Status_STOPPED:
+		return nil
+	case status == tasktypes.Status_CREATED:
+		return r.kill(ctx, id) // it has no program yet that could obey
+	}
+	record, err := r.containers.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := r.signal(ctx, id, stopSignal(record.Labels[labelStopSignal]), false); err != nil {
+		return err
+	}
+	timeout, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if _, err = r.waitFor(timeout, id); err == nil || errors.Is(err, errVanished) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return r.kill(ctx, id)
+}
+
+// kill ends all processes of the container and returns when they are gone.
+func (r *Runtime) kill(ctx context.Context, id string) error {
+	if err := r.signal(ctx, id, syscall.SIGKILL, true); err != nil {
+		return err
+	}
+	if _, err := r.waitFor(ctx, id); err != nil && !errors.Is(err, errVanished) {
+		return err
+	}
+	return nil
+}
+
+// signal is content when there is nobody to receive it any more.
+func (r *Runtime) signal(ctx context.Context, id string, s syscall.Signal, all bool) error {
+	_, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(s), All: all})
+	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) || strings.Contains(err.Error(), "process already finished") {
+		return nil
+	}
+	return err
+}
+
+// stopSignal reads what an image says. What it cannot read is SIGTERM.
+func stopSignal(s string) syscall.Signal {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= 64 {
+		return syscall.Signal(n)
+	}
+	if parsed, err := signal.ParseSignal(s); err == nil && s != "" {
+		return parsed
+	}
+	return syscall.SIGTERM
+}
+
+// removeAll is for a caller who knows only the task's ARN.
+func (r *Runtime) removeAll(ctx context.Context, task *protocol.Task) error {
+	names, err := r.containerNames(task)
+	if err != nil {
+		r.log.Warn("cannot read what a task had", "task", task.ARN, "error", err)
+	}
+	recorded, err := r.containers.List(ctx, fmt.Sprintf("labels.%q==%q", labelTask, task.ARN))
+	if err != nil {
+		return err
+	}
+	for _, c := range recorded {
+		names = append(names, c.Labels[labelContainer])
+	}
+	for _, name := range names {
+		if err := r.remove(ctx, task.ARN, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes the record last but for the folder: as long as there is anything, Tasks names the task.
+func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
+	id := containerID(taskARN, container)
+	if err := r.removeProcess(ctx, id); err != nil {
+		return fmt.Errorf("cannot remove the container's process: %w", err)
+	}
+	if err := r.snapshots.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("cannot remove the container's layer: %w", err)
+	}
+	if err := r.containers.Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("cannot remove the container's record: %w", err)
+	}
+	r.cgroups.remove(taskARN)
+	return os.RemoveAll(r.containerDir(taskARN, container))
+}
+
+func (r *Runtime) removeProcess(ctx context.Context, id string) error {
+	remove := func() error {
+		_, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+		if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	err := remove()
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	// It has not ended.
+	if err := r.kill(ctx, id); err != nil {
+		return err
+	}
+	return remove()
+}

@@ -1,0 +1,75 @@
+package containerd
+
+import (
+	"context"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"havn/lifecycle"
+	"havn/protocol"
+)
+
+// PullBehavior says when a registry is asked, in the words of the ECS agent's ECS_IMAGE_PULL_BEHAVIOR.
+type PullBehavior string
+
+const (
+	// PullDefault asks the registry, and makes do with what is present if that fails.
+	PullDefault PullBehavior = "default"
+	// PullAlways asks the registry, and fails if that fails.
+	PullAlways PullBehavior = "always"
+	// PullOnce asks only for an image that no earlier task has pulled.
+	PullOnce PullBehavior = "once"
+	// PullPreferCached asks only for an image that is not present.
+	PullPreferCached PullBehavior = "prefer-cached"
+)
+
+func (b PullBehavior) valid() bool {
+	return b == PullDefault || b == PullAlways || b == PullOnce || b == PullPreferCached
+}
+
+func (r *Runtime) pull(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
+	result := lifecycle.Result{StartedAt: time.Now()}
+	image, err := r.pulled(ctx, c.Image)
+	result.FinishedAt = time.Now()
+	if err == nil && !image.loaded {
+		result.Digest = image.target.Digest.String()
+	}
+	return result, err
+}
+
+// pulled returns the image, present and unpacked.
+func (r *Runtime) pulled(ctx context.Context, ref string) (*image, error) {
+	name, err := canonical(ref)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever wants the same image waits, and then finds it.
+	done, err := r.pulls.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	present, err := r.images.get(ctx, name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return nil, err
+	}
+	if present != nil && (present.loaded || r.behavior == PullOnce || r.behavior == PullPreferCached) {
+		return present, r.images.ensureUnpacked(ctx, present)
+	}
+	fetched, err := r.images.pull(ctx, name, present, r.log)
+	if err != nil && ctx.Err() == nil && present != nil && r.behavior == PullDefault {
+		r.log.Warn("cannot pull an image; the one that is present is used", "image", name, "error", err)
+		return present, r.images.ensureUnpacked(ctx, present)
+	}
+	return fetched, err
+}
+
+func (s *Images) ensureUnpacked(ctx context.Context, i *image) error {
+	ok, err := s.unpacked(ctx, i)
+	if err != nil || ok {
+		return err
+	}
+	return s.unpack(ctx, i)
+}
+

@@ -1,0 +1,225 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"havn/agent/network"
+	"havn/lifecycle"
+	"havn/protocol"
+)
+
+// Config says which Runtime to open.
+type Config struct {
+	DataDir    string // survives a reboot
+	RuntimeDir string // does not; empty means /run/havn/NAME. A short path: sockets are in it
+	// Name is 8 hex digits derived from the data folder. What is ours in the kernel is named by it.
+	Name string
+	// ShimPath and RuncPath name the two programs; empty means beside this program, else in PATH.
+	ShimPath, RuncPath string
+	Network            *network.Network
+	ImagePullBehavior  PullBehavior // empty means PullDefault
+	Log                *slog.Logger // nil means slog.Default
+}
+
+// Runtime is the agent's Runtime on an engine of its own. All methods may be called at the same time.
+type Runtime struct {
+	dataDir    string
+	runtimeDir string
+	name       string
+	shim, runc string // links in the runtime folder: they stay where they are when Havn is installed elsewhere
+	network    *network.Network
+	behavior   PullBehavior
+	log        *slog.Logger
+
+	engine     *engine
+	client     *client.Client
+	containers containers.Store
+	tasks      tasksapi.TasksClient
+	snapshots  snapshots.Snapshotter
+	imageStore images.Store
+	images     *Images
+	exits      *exits
+	cgroups    *cgroups
+	pulls      keyed
+
+	stop context.CancelFunc
+}
+
+// Open starts the engine and adopts the containers that an earlier process left running.
+func Open(ctx context.Context, c Config) (*Runtime, error) {
+	r, err := open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the container runtime: %w", err)
+	}
+	return r, nil
+}
+
+func open(ctx context.Context, c Config) (_ *Runtime, err error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	r := &Runtime{
+		dataDir: c.DataDir, runtimeDir: c.RuntimeDir, name: c.Name, network: c.Network,
+		behavior: c.ImagePullBehavior, log: c.Log,
+		shim: filepath.Join(c.RuntimeDir, shimName), runc: filepath.Join(c.RuntimeDir, runcName),
+		exits:   newExits(),
+		cgroups: newCgroups(cgroupRoot, c.Name),
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	shim, err := findBinary(shimName, c.ShimPath)
+	if err != nil {
+		return nil, err
+	}
+	runc, err := findBinary(runcName, c.RuncPath)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{filepath.Join(c.DataDir, "tasks"), filepath.Join(c.DataDir, "logs"), c.RuntimeDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(link(shim, r.shim), link(runc, r.runc)); err != nil {
+		return nil, err
+	}
+	logTo(c.Log)
+	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir); err != nil {
+		return nil, err
+	}
+	if r.client, err = dial(r.engine.socket); err != nil {
+		return nil, err
+	}
+	r.containers = r.client.ContainerService()
+	r.tasks = r.client.TaskService()
+	r.snapshots = r.client.SnapshotService(snapshotter)
+	r.imageStore = r.client.ImageService()
+	r.images = newImages(r.client)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	go r.exits.watch(watching, r.client.EventService())
+	// The namespace must exist, and a first answer means that the engine is ready.
+	if _, err := r.client.NamespaceService().Labels(ctx, Namespace); err != nil {
+		if err := r.client.NamespaceService().Create(ctx, Namespace, nil); err != nil {
+			return nil, fmt.Errorf("cannot make containerd's namespace: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (c *Config) complete() error {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Name == "" || fileName(c.Name) != c.Name {
+		return fmt.Errorf("the name %q cannot be used", c.Name)
+	}
+	if c.RuntimeDir == "" {
+		c.RuntimeDir = filepath.Join("/run/havn", c.Name)
+	}
+	if c.ImagePullBehavior == "" {
+		c.ImagePullBehavior = PullDefault
+	}
+	if !c.ImagePullBehavior.valid() {
+		return fmt.Errorf("the image pull behavior %q is none of default, always, once, prefer-cached", c.ImagePullBehavior)
+	}
+	if c.Network == nil {
+		return errors.New("there is no network")
+	}
+	var err error
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return err
+	}
+	c.RuntimeDir, err = filepath.Abs(c.RuntimeDir)
+	return err
+}
+
+// Socket is where the engine listens.
+func (r *Runtime) Socket() string { return r.engine.socket }
+
+// Images are the images that containers can be made of.
+func (r *Runtime) Images() *Images { return r.images }
+
+// Close stops the engine. Containers run on.
+func (r *Runtime) Close() error {
+	if r.stop != nil {
+		r.stop()
+	}
+	var err error
+	if r.client != nil {
+		err = r.client.Close()
+	}
+	if r.engine != nil {
+		r.engine.close()
+	}
+	return err
+}
+
+// Perform does one effect; see agent.Runtime.
+func (r *Runtime) Perform(ctx context.Context, task *protocol.Task, e lifecycle.Effect) lifecycle.Result {
+	result, err := r.perform(ctx, task, e)
+	result.Effect = e
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		result.Canceled = true
+	default:
+		result.Reason = reasonOf(e.Verb, err)
+		r.log.Info("effect failed", "task", task.ARN, "verb", e.Verb, "container", e.Container, "reason", result.Reason)
+	}
+	return result
+}
+
+func (r *Runtime) perform(ctx context.Context, task *protocol.Task, e lifecycle.Effect) (lifecycle.Result, error) {
+	switch e.Verb {
+	case lifecycle.Connect:
+		return r.connect(ctx, task)
+	case lifecycle.Disconnect:
+		return lifecycle.Result{}, r.disconnect(ctx, task)
+	case lifecycle.Discard:
+		return lifecycle.Result{}, r.discard(task)
+	}
+	if e.Verb == lifecycle.Remove && e.Container == "" {
+		return lifecycle.Result{}, r.removeAll(ctx, task)
+	}
+	i := slices.IndexFunc(task.Containers, func(c protocol.Container) bool { return c.Name == e.Container })
+	if i < 0 {
+		// What must go can go without being known.
+		if e.Verb == lifecycle.Remove {
+			return lifecycle.Result{}, r.remove(ctx, task.ARN, e.Container)
+		}
+		return lifecycle.Result{}, fmt.Errorf("task %s has no container %q", task.ARN, e.Container)
+	}
+	c := &task.Containers[i]
+	switch e.Verb {
+	case lifecycle.Pull:
+		return r.pull(ctx, task, c)
+	case lifecycle.Create:
+		return r.create(ctx, task, c)
+	case lifecycle.Start:
+		return r.start(ctx, task, c)
+	case lifecycle.Wait:
+		return r.wait(ctx, task, c)
+	case lifecycle.Stop:
+		return lifecycle.Result{}, r.stopContainer(ctx, task, c, e.Grace)
+	case lifecycle.Remove:
+		return lifecycle.Result{}, r.remove(ctx, task.ARN, c.Name)
+	}
+	return lifecycle.Result{}, fmt.Errorf("the verb %q is not known", e.Verb)
+}
+
