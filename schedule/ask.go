@@ -37,7 +37,7 @@ const (
 	MemberOf         = "memberOf"
 )
 
-// Constraint rules nodes out.
+// Constraint rules nodes out. One of another type rules out none.
 type Constraint struct {
 	Type  string // DistinctInstance or MemberOf
 	Query Query  // for MemberOf

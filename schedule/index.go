@@ -103,6 +103,9 @@ func (x *index) build(c *Cluster) {
 			continue
 		}
 		x.ids[slot] = n.ID
+		if len(x.attributes) == 0 && x.filter.reasons[slot] != Fits {
+			continue // nothing to count: it enters when it fits
+		}
 		x.enter(int32(slot), x.cell(n), n.Groups[x.group])
 		if x.filter.reasons[slot] == Fits {
 			x.rank(c, int32(slot))

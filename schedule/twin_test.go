@@ -226,6 +226,9 @@ func drawAsks(t *rapid.T) []Ask {
 	for i := range rapid.IntRange(1, 25).Draw(t, "asks") {
 		a := rapid.SampledFrom(kinds).Draw(t, "kind")
 		a.ID = fmt.Sprintf("t%d", i)
+		if rapid.IntRange(0, 4).Draw(t, "own seed") == 0 {
+			a.Seed++
+		}
 		asks = append(asks, a)
 	}
 	return asks
@@ -301,4 +304,53 @@ func TestOrderOfNodesDoesNotMatter(t *testing.T) {
 		}
 		sameAnswer(t, "Place", bindings, wantBindings, refusals, wantRefusals)
 	})
+}
+
+// A Cluster that is asked more kinds of questions than it keeps, and that sees
+// more changes than it lists, still gives the same answers.
+func TestClusterForgetsWithoutHarm(t *testing.T) {
+	nodes := manyNodes(20)
+	c := NewCluster(nodes)
+	asks := func(group int) []Ask {
+		asks := manyAsks(t, 5)
+		for i := range asks {
+			asks[i].Group = fmt.Sprint("service:", group)
+			asks[i].Seed = uint64(group)
+			if group%4 == 0 {
+				asks[i].Strategies = []Strategy{{Type: Random}}
+			}
+		}
+		return asks
+	}
+	ask := func(group int) {
+		t.Helper()
+		bindings, refusals := c.Place(asks(group))
+		wantBindings, wantRefusals := twin(nodes, asks(group))
+		if !reflect.DeepEqual(bindings, wantBindings) || !reflect.DeepEqual(refusals, wantRefusals) {
+			t.Fatalf("group %d:\n got %v %v\nwant %v %v", group, bindings, refusals, wantBindings, wantRefusals)
+		}
+	}
+	for range 2 {
+		for group := range 3 * maxIndexes {
+			ask(group)
+		}
+	}
+	if len(c.indexes) > maxIndexes || len(c.filters) > maxIndexes || len(c.drawn) > 0 {
+		t.Errorf("the cluster keeps %d indexes, %d filters and %d of one call", len(c.indexes), len(c.filters), len(c.drawn))
+	}
+	ask(1)
+	for i := range 10_000 {
+		n := &nodes[i%len(nodes)]
+		n.CPU = 256 * (i % 16)
+		n.Attributes = maps.Clone(n.Attributes)
+		n.Attributes["ecs.availability-zone"] = fmt.Sprint("zone-", i)
+		c.Set(*n)
+		if i%50 == 0 {
+			ask(2) // which meets ever new zones
+		}
+	}
+	ask(1)
+	if c.forgotten == 0 || len(c.changes) > 4*len(nodes)+1025 {
+		t.Errorf("the cluster lists %d changes and forgot %d", len(c.changes), c.forgotten)
+	}
 }
