@@ -91,9 +91,7 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	for _, rec := range n.endpoints {
 		n.used[rec.Slot] = true
 	}
-	if n.host, err = netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
-		return nil, fmt.Errorf("cannot open netlink: %w", err)
-	}
+	n.host = &netlink.Handle{}
 	if n.slots.hostNS, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("cannot open the host's network namespace: %w", err)
 	}
@@ -107,6 +105,7 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	}
 	n.bridge = bridge
 	n.slots.host, n.slots.subnet, n.slots.bridge, n.slots.mtu = n.host, subnet, bridge.Index, bridge.MTU
+	n.slots.doomed = &doomed{host: n.host, group: hash("doomed "+c.Name) | 1<<31}
 	n.firewall = &firewall{name: "havn-" + c.Name, bridge: bridge.Name, subnet: subnet, wanted: make(map[hostPort]netip.AddrPort)}
 	return n, n.adopt(ctx)
 }
@@ -256,9 +255,6 @@ func (n *Network) shut() bool {
 
 func (n *Network) release() {
 	n.held.releaseAll()
-	if n.host != nil {
-		n.host.Close()
-	}
 	if n.slots.hostNS >= 0 {
 		unix.Close(n.slots.hostNS)
 	}

@@ -25,8 +25,9 @@ type slots struct {
 	subnet netip.Prefix
 	bridge int // index of the link
 	mtu    int
-	host   *netlink.Handle // a socket in the host's namespace
+	host   *netlink.Handle // one without a socket of its own, so that nobody waits behind another's request
 	hostNS int             // the host's namespace itself
+	doomed *doomed
 	// reached is called after each step; a test dies there.
 	reached func(step string)
 }
@@ -65,8 +66,21 @@ func (s *slots) make(slot int, mode Mode) error {
 	f.Close()
 	s.reached("file")
 	done := make(chan error)
-	go func() { done <- s.inNewNamespace(func() error { return s.furnish(path, slot, mode) }) }()
-	return <-done
+	var inside *netlink.Handle
+	go func() {
+		done <- s.inNewNamespace(func() (err error) {
+			inside, err = s.found(path, mode)
+			return err
+		})
+	}()
+	err = <-done
+	if inside != nil {
+		defer inside.Close()
+	}
+	if err != nil || mode == None {
+		return err
+	}
+	return s.furnish(inside, slot)
 }
 
 // inNewNamespace runs f on a thread that is in a new network namespace. A thread that cannot be brought back is never
@@ -85,30 +99,32 @@ func (s *slots) inNewNamespace(f func() error) error {
 	return err
 }
 
-// furnish runs inside the new namespace.
-func (s *slots) furnish(path string, slot int, mode Mode) error {
-	const self = "/proc/thread-self/ns/net"
-	if err := unix.Mount(self, path, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cannot mount a network namespace on %s: %w", path, err)
+// found does what must be done inside the new namespace, and returns a socket that stays there.
+func (s *slots) found(path string, mode Mode) (*netlink.Handle, error) {
+	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+		return nil, fmt.Errorf("cannot mount a network namespace on %s: %w", path, err)
 	}
 	s.reached("netns")
+	// No IPv6 but on lo: nobody assigns addresses, and a neighbour's router advertisements are not to be believed.
+	if mode == Bridge {
+		if err := setSysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil {
+			return nil, err
+		}
+	}
 	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("cannot open netlink in a network namespace: %w", err)
+		return nil, fmt.Errorf("cannot open netlink in a network namespace: %w", err)
 	}
-	defer inside.Close()
 	lo := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 1}} // lo is always the first
 	if err := inside.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("cannot set lo up: %w", err)
+		return inside, fmt.Errorf("cannot set lo up: %w", err)
 	}
-	if mode == None {
-		return nil
-	}
-	// No IPv6 but on lo: nobody assigns addresses, and a neighbour's router advertisements are not to be believed.
-	if err := setSysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil {
-		return err
-	}
-	if err := s.addVeth(self, slot); err != nil {
+	return inside, nil
+}
+
+// furnish connects the namespace to the bridge.
+func (s *slots) furnish(inside *netlink.Handle, slot int) error {
+	if err := s.addVeth(s.netns(slot), slot); err != nil {
 		return err
 	}
 	s.reached("veth")
@@ -188,14 +204,8 @@ func (s *slots) whole(slot int, mode Mode) bool {
 // remove takes away whatever there is of the slot.
 func (s *slots) remove(slot int) error {
 	// The link goes first and by name: the namespace takes its end of the pair along only when the last process has left it.
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = s.veth(slot)
-	link, err := s.host.LinkByName(attrs.Name)
-	if err == nil {
-		err = s.host.LinkDel(link)
-	}
-	if err != nil && !noLink(err) {
-		return fmt.Errorf("cannot delete veth %s: %w", attrs.Name, err)
+	if err := s.doomed.delete(s.veth(slot)); err != nil {
+		return err
 	}
 	s.reached("veth gone")
 	path := s.netns(slot)
