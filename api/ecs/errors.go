@@ -92,8 +92,8 @@ func deref[T any](p *T) T {
 	return *p
 }
 
-// set is p of a value, or nil for the zero value: members that are not known are left out of an answer.
-func set[T comparable](v T) *T {
+// present is p of a value, or nil for the zero value: members that are not known are left out of an answer.
+func present[T comparable](v T) *T {
 	if v == *new(T) {
 		return nil
 	}

@@ -42,10 +42,12 @@ func NewServer(c Config) *Server {
 // API returns ECS as wire serves it, with a handler for each operation that Havn does.
 func (s *Server) API() *wire.API {
 	api := &wire.API{
-		Name:      "ecs",
-		Dialect:   wire.AWSJSON,
-		Target:    "AmazonEC2ContainerServiceV20141113",
-		BodyLimit: 1 << 20,
+		Name:       "ecs",
+		Dialect:    wire.AWSJSON,
+		Target:     "AmazonEC2ContainerServiceV20141113",
+		BodyLimit:  1 << 20,
+		Operations: operations,
+		Shapes:     shapes,
 	}
 	s.Register(api)
 	return api
@@ -53,6 +55,41 @@ func (s *Server) API() *wire.API {
 
 // Register adds a handler for each operation that Havn does.
 func (s *Server) Register(api *wire.API) {
+	wire.Handle(api, s.CreateCluster)
+	wire.Handle(api, s.DescribeClusters)
+	wire.Handle(api, s.ListClusters)
+	wire.Handle(api, s.UpdateCluster)
+	wire.Handle(api, s.UpdateClusterSettings)
+	wire.Handle(api, s.PutClusterCapacityProviders)
+	wire.Handle(api, s.DeleteCluster)
+
+	wire.Handle(api, s.RegisterTaskDefinition)
+	wire.Handle(api, s.DescribeTaskDefinition)
+	wire.Handle(api, s.ListTaskDefinitions)
+	wire.Handle(api, s.ListTaskDefinitionFamilies)
+	wire.Handle(api, s.DeregisterTaskDefinition)
+	wire.Handle(api, s.DeleteTaskDefinitions)
+
+	wire.Handle(api, s.RegisterContainerInstance)
+	wire.Handle(api, s.DeregisterContainerInstance)
+	wire.Handle(api, s.DescribeContainerInstances)
+	wire.Handle(api, s.ListContainerInstances)
+	wire.Handle(api, s.UpdateContainerInstancesState)
+	wire.Handle(api, s.UpdateContainerAgent)
+	wire.Handle(api, s.DiscoverPollEndpoint)
+
+	wire.Handle(api, s.PutAttributes)
+	wire.Handle(api, s.DeleteAttributes)
+	wire.Handle(api, s.ListAttributes)
+
+	wire.Handle(api, s.TagResource)
+	wire.Handle(api, s.UntagResource)
+	wire.Handle(api, s.ListTagsForResource)
+
+	wire.Handle(api, s.PutAccountSetting)
+	wire.Handle(api, s.PutAccountSettingDefault)
+	wire.Handle(api, s.ListAccountSettings)
+	wire.Handle(api, s.DeleteAccountSetting)
 }
 
 // The statuses of clusters and container instances.

@@ -1,0 +1,237 @@
+package ecs
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// A task must run as it was described or not at all. What nodes can act on is listed here, member by member
+// of the vocabulary; a request that sets any other member is refused, and the member is named. A member
+// that is new in the SDK is refused until somebody adds it here, because it does not stand here.
+//
+// Paths are of wire names, without list positions. An entry stands for the member and all below it.
+
+// actedOnInDefinition are the members of a task definition that a node acts on, or that ask nothing of it.
+var actedOnInDefinition = paths(`
+	family
+	cpu
+	memory
+	networkMode
+	placementConstraints
+	requiresCompatibilities
+	runtimePlatform
+	tags
+	executionRoleArn
+	volumes.name
+	volumes.host
+	containerDefinitions.name
+	containerDefinitions.image
+	containerDefinitions.command
+	containerDefinitions.entryPoint
+	containerDefinitions.environment
+	containerDefinitions.workingDirectory
+	containerDefinitions.user
+	containerDefinitions.essential
+	containerDefinitions.stopTimeout
+	containerDefinitions.cpu
+	containerDefinitions.memory
+	containerDefinitions.memoryReservation
+	containerDefinitions.hostname
+	containerDefinitions.dockerLabels
+	containerDefinitions.mountPoints
+	containerDefinitions.portMappings.containerPort
+	containerDefinitions.portMappings.hostPort
+	containerDefinitions.portMappings.protocol
+	containerDefinitions.portMappings.name
+	containerDefinitions.portMappings.appProtocol
+	containerDefinitions.versionConsistency
+	containerDefinitions.logConfiguration.logDriver
+`)
+
+// restrictedInDefinition are the members above of which only some values are acted on.
+var restrictedInDefinition = map[string][]string{
+	"networkMode": {"", string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
+	"containerDefinitions.logConfiguration.logDriver": {string(types.LogDriverJsonFile)},
+}
+
+// notes say in docs/coverage.md how a member is acted on, where that is not plain.
+var notes = map[string]string{
+	"executionRoleArn":                       "nothing that a node does now needs the role; what would need it is refused by itself",
+	"runtimePlatform":                        "becomes a required attribute of the container instance",
+	"tags":                                   "",
+	"volumes.host":                           "with sourcePath, or a folder of the task's own",
+	"placementConstraints":                   "memberOf, with the whole cluster query language",
+	"networkMode":                            "bridge, host, none",
+	"requiresCompatibilities":                "checked at registration; RunTask on FARGATE is refused",
+	"containerDefinitions.portMappings.name": "a name for others to refer to; nothing to do on the node",
+	"containerDefinitions.portMappings.appProtocol":   "a hint for Service Connect; nothing to do on the node",
+	"containerDefinitions.versionConsistency":         "concerns the tasks of a service only",
+	"containerDefinitions.logConfiguration.logDriver": "json-file without options",
+}
+
+// actedOnInRun are the members of RunTask and StartTask that are acted on.
+var actedOnInRun = paths(`
+	cluster
+	taskDefinition
+	containerInstances
+	count
+	clientToken
+	enableECSManagedTags
+	group
+	launchType
+	placementConstraints
+	placementStrategy
+	propagateTags
+	referenceId
+	startedBy
+	tags
+	overrides.cpu
+	overrides.memory
+	overrides.containerOverrides.name
+	overrides.containerOverrides.command
+	overrides.containerOverrides.environment
+	overrides.containerOverrides.cpu
+	overrides.containerOverrides.memory
+	overrides.containerOverrides.memoryReservation
+`)
+
+var restrictedInRun = map[string][]string{
+	"launchType": {"", string(types.LaunchTypeEc2)},
+}
+
+func paths(text string) map[string]bool {
+	set := map[string]bool{}
+	for _, path := range strings.Fields(text) {
+		set[path] = true
+	}
+	return set
+}
+
+// unsupportedInDefinition names the members that the definition sets and no node can act on.
+func unsupportedInDefinition(d types.TaskDefinition) []string {
+	// What ECS works out by itself is not asked of the node.
+	d.Compatibilities, d.RequiresAttributes = nil, nil
+	d.TaskDefinitionArn, d.Revision, d.Status, d.RegisteredBy = nil, 0, "", nil
+	d.RegisteredAt, d.DeregisteredAt, d.DeleteRequestedAt = nil, nil, nil
+	return unsupportedMembers(reflect.ValueOf(d), actedOnInDefinition, restrictedInDefinition)
+}
+
+// unsupportedInRun names the members that a RunTask sets and that cannot be acted on.
+func unsupportedInRun(in *ecs.RunTaskInput) []string {
+	return unsupportedMembers(reflect.ValueOf(*in), actedOnInRun, restrictedInRun)
+}
+
+// unsupportedInStart does the same for StartTask.
+func unsupportedInStart(in *ecs.StartTaskInput) []string {
+	return unsupportedMembers(reflect.ValueOf(*in), actedOnInRun, restrictedInRun)
+}
+
+// refuseUnsupported is the error for members that cannot be acted on; nil where there are none.
+func refuseUnsupported(members []string) error {
+	if len(members) == 0 {
+		return nil
+	}
+	return unsupported("Havn cannot run this yet, because its nodes cannot act on: %s. See docs/coverage.md.", strings.Join(members, ", "))
+}
+
+func unsupportedMembers(v reflect.Value, acted map[string]bool, restricted map[string][]string) []string {
+	w := walk{acted: acted, restricted: restricted, found: map[string]bool{}}
+	w.value("", "", v)
+	return slices.Sorted(maps.Keys(w.found))
+}
+
+// walk goes through all members that are set.
+type walk struct {
+	acted      map[string]bool
+	restricted map[string][]string
+	found      map[string]bool
+}
+
+// value looks at one value: path is as in the tables, shown names the container or position as well.
+func (w *walk) value(path, shown string, v reflect.Value) {
+	if values, ok := w.restricted[path]; ok && v.Kind() == reflect.String {
+		if !slices.Contains(values, v.String()) {
+			w.found[fmt.Sprintf("%s (%s)", shown, v.String())] = true
+		}
+		return
+	}
+	if w.acted[path] || unset(v) {
+		return
+	}
+	switch {
+	case v.Kind() == reflect.Pointer:
+		w.value(path, shown, v.Elem())
+	case v.Kind() == reflect.Struct && w.divided(path):
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() || f.Name == "ResultMetadata" {
+				continue
+			}
+			w.value(join(path, wireName(f.Name)), join(shown, wireName(f.Name)), v.Field(i))
+		}
+	case v.Kind() == reflect.Slice && w.divided(path):
+		for i := range v.Len() {
+			w.value(path, fmt.Sprintf("%s[%s]", shown, label(v.Index(i), i)), v.Index(i))
+		}
+	default:
+		w.found[shown] = true
+	}
+}
+
+// divided: some members below path are acted on, so that it must be looked into. Otherwise it is named as
+// a whole.
+func (w *walk) divided(path string) bool {
+	if path == "" {
+		return true
+	}
+	for each := range w.acted {
+		if strings.HasPrefix(each, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// unset: says nothing. False and an empty list are what a member means that is left out.
+func unset(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Pointer:
+		return v.IsNil() || v.Elem().Kind() != reflect.Struct && unset(v.Elem())
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() && !unset(v.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return v.IsZero()
+}
+
+// label is the name of an element, or its position.
+func label(v reflect.Value, i int) string {
+	if v.Kind() == reflect.Struct {
+		if name := v.FieldByName("Name"); name.IsValid() && name.Kind() == reflect.Pointer && !name.IsNil() {
+			return name.Elem().String()
+		}
+	}
+	return fmt.Sprint(i)
+}
+
+// wireName is a member's name on the wire.
+func wireName(field string) string { return strings.ToLower(field[:1]) + field[1:] }
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

@@ -1,0 +1,298 @@
+package ecs
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// minMemory is the least memory of a container, in MiB.
+const minMemory = 6
+
+var (
+	imageName = regexp.MustCompile(`^[a-zA-Z0-9_.:/#@-]{1,255}$`)
+	portName  = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
+)
+
+// capabilities are the Linux capabilities that linuxParameters may name.
+var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH
+	FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN
+	NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE
+	SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG SYSLOG WAKE_ALARM`)
+
+// checkContainers checks each container by itself.
+func checkContainers(d *types.TaskDefinition) error {
+	essential := false
+	for i := range d.ContainerDefinitions {
+		c := &d.ContainerDefinitions[i]
+		name := deref(c.Name)
+		switch {
+		case name == "":
+			return clientError("Container.name should not be null or empty.")
+		case !resourceName.MatchString(name):
+			return clientError("Container.name contains invalid characters.")
+		case containerNamed(d, name) != c:
+			return clientError("Duplicate container name '%s'.", name)
+		case deref(c.Image) == "":
+			return clientError("Container.image should not be null or empty.")
+		case !imageName.MatchString(*c.Image):
+			return clientError("Container.image contains invalid characters.")
+		}
+		for _, check := range []func(*types.TaskDefinition, *types.ContainerDefinition) error{
+			checkMemory, checkEnvironment, checkMounts, checkNetworkFields, checkHealthCheck, checkLimits,
+			checkLinux, checkLogging, checkDevices,
+		} {
+			if err := check(d, c); err != nil {
+				return err
+			}
+		}
+		essential = essential || deref(c.Essential)
+	}
+	if !essential {
+		return clientError("At least one container must be marked as essential.")
+	}
+	return nil
+}
+
+func badSetting(field string, c *types.ContainerDefinition) error {
+	return clientError("Invalid '%s' setting for container '%s'.", field, deref(c.Name))
+}
+
+func checkMemory(d *types.TaskDefinition, c *types.ContainerDefinition) error {
+	memory, reservation := deref(c.Memory), deref(c.MemoryReservation)
+	switch {
+	case c.Cpu < 0:
+		return badSetting("cpu", c)
+	case c.Memory != nil && memory != 0 && memory < minMemory:
+		return clientError("Invalid setting for container '%s'. The minimum value for 'memory' is %d.", deref(c.Name), minMemory)
+	case c.MemoryReservation != nil && reservation != 0 && reservation < minMemory:
+		return clientError("Invalid setting for container '%s'. The minimum value for 'memoryReservation' is %d.", deref(c.Name), minMemory)
+	case memory == 0 && reservation == 0 && d.Memory == nil:
+		return clientError("Invalid setting for container '%s'. At least one of 'memory' or 'memoryReservation' must be specified.", deref(c.Name))
+	case memory != 0 && memory < reservation:
+		return clientError("Invalid setting for container '%s'. The 'memory' must be greater than or equal to the 'memoryReservation'.", deref(c.Name))
+	}
+	return nil
+}
+
+func checkEnvironment(d *types.TaskDefinition, c *types.ContainerDefinition) error {
+	names := map[string]bool{}
+	for _, e := range c.Environment {
+		if deref(e.Name) == "" {
+			return clientError("The environment variable name cannot be empty in container '%s'.", deref(c.Name))
+		}
+		names[*e.Name] = true
+	}
+	if len(c.Secrets) > 0 && deref(d.ExecutionRoleArn) == "" {
+		return clientError("When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.")
+	}
+	for _, s := range c.Secrets {
+		name := deref(s.Name)
+		if name == "" || deref(s.ValueFrom) == "" {
+			return badSetting("secrets", c)
+		}
+		if names[name] {
+			return clientError("The secret name must be unique and not shared with any new or existing environment variables set on the container, such as '%s'.", name)
+		}
+		names[name] = true
+	}
+	if len(c.EnvironmentFiles) > 10 {
+		return clientError("Container '%s' can have at most 10 environment files.", deref(c.Name))
+	}
+	for _, f := range c.EnvironmentFiles {
+		if !strings.HasSuffix(deref(f.Value), ".env") {
+			return clientError("Environment file must have a .env file extension.")
+		}
+	}
+	return nil
+}
+
+func checkMounts(d *types.TaskDefinition, c *types.ContainerDefinition) error {
+	for i, m := range c.MountPoints {
+		source, path := deref(m.SourceVolume), deref(m.ContainerPath)
+		if !slices.ContainsFunc(d.Volumes, func(v types.Volume) bool { return deref(v.Name) == source }) {
+			return clientError("Unknown volume '%s'.", source)
+		}
+		if path == "" {
+			return clientError("The containerPath of a mount point cannot be empty in container '%s'.", deref(c.Name))
+		}
+		if slices.ContainsFunc(c.MountPoints[:i], func(o types.MountPoint) bool { return deref(o.ContainerPath) == path }) {
+			return clientError("Duplicate containerPath '%s' in container '%s'.", path, deref(c.Name))
+		}
+	}
+	return nil
+}
+
+// checkNetworkFields checks what only some network modes allow. Ports are checked for the task as a whole.
+func checkNetworkFields(d *types.TaskDefinition, c *types.ContainerDefinition) error {
+	mode := d.NetworkMode
+	if len(c.Links) > 0 && mode != "" && mode != types.NetworkModeBridge {
+		return clientError("Links are not supported when networkMode=%s.", mode)
+	}
+	if mode == types.NetworkModeAwsvpc {
+		if deref(c.Hostname) != "" {
+			return clientError("Hostname is not supported on container when networkMode=awsvpc.")
+		}
+		if len(c.ExtraHosts) > 0 {
+			return clientError("Extra hosts are not supported on container when networkMode=awsvpc.")
+		}
+	}
+	for _, h := range c.ExtraHosts {
+		if deref(h.Hostname) == "" || deref(h.IpAddress) == "" {
+			return badSetting("extraHosts", c)
+		}
+	}
+	for _, sc := range c.SystemControls {
+		namespace := deref(sc.Namespace)
+		switch {
+		case namespace == "" || deref(sc.Value) == "":
+			return badSetting("systemControls", c)
+		case d.IpcMode == types.IpcModeHost && (strings.HasPrefix(namespace, "kernel.") || strings.HasPrefix(namespace, "fs.mqueue.")):
+			return clientError("IPC namespace related systemControls are not supported when ipcMode=host.")
+		case mode == types.NetworkModeHost && strings.HasPrefix(namespace, "net."):
+			return clientError("Network namespace related systemControls are not supported when networkMode=host.")
+		}
+	}
+	return nil
+}
+
+func checkHealthCheck(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
+	h := c.HealthCheck
+	if h == nil {
+		return nil
+	}
+	if len(h.Command) == 0 || !slices.Contains([]string{"CMD", "CMD-SHELL", "NONE"}, h.Command[0]) || len(h.Command) < 2 && h.Command[0] != "NONE" {
+		return clientError("Invalid healthCheck command for container '%s'. The command must start with CMD or CMD-SHELL.", deref(c.Name))
+	}
+	for _, r := range []struct {
+		field     string
+		value     *int32
+		low, high int32
+	}{
+		{"interval", h.Interval, 5, 300},
+		{"timeout", h.Timeout, 2, 60},
+		{"retries", h.Retries, 1, 10},
+		{"startPeriod", h.StartPeriod, 0, 300},
+	} {
+		if r.value != nil && (*r.value < r.low || *r.value > r.high) {
+			return clientError("Invalid healthCheck %s for container '%s'. The value must be between %d and %d.", r.field, deref(c.Name), r.low, r.high)
+		}
+	}
+	return nil
+}
+
+func checkLimits(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
+	for i, u := range c.Ulimits {
+		if slices.ContainsFunc(c.Ulimits[:i], func(o types.Ulimit) bool { return o.Name == u.Name }) {
+			return clientError("Duplicate ulimit '%s' in container '%s'.", u.Name, deref(c.Name))
+		}
+		if u.HardLimit >= 0 && u.SoftLimit > u.HardLimit {
+			return clientError("Invalid ulimit '%s' in container '%s'. The softLimit cannot be greater than the hardLimit.", u.Name, deref(c.Name))
+		}
+	}
+	if deref(c.StartTimeout) < 0 {
+		return badSetting("startTimeout", c)
+	}
+	if deref(c.StopTimeout) < 0 {
+		return badSetting("stopTimeout", c)
+	}
+	if r := c.RestartPolicy; r != nil {
+		if len(r.IgnoredExitCodes) > 50 {
+			return clientError("Container '%s' can have at most 50 ignoredExitCodes.", deref(c.Name))
+		}
+		if p := r.RestartAttemptPeriod; p != nil && (*p < 60 || *p > 1800) {
+			return badSetting("restartAttemptPeriod", c)
+		}
+	}
+	if len(c.CredentialSpecs) > 1 {
+		return clientError("Container '%s' can have at most one credentialSpec.", deref(c.Name))
+	}
+	return nil
+}
+
+func checkLinux(d *types.TaskDefinition, c *types.ContainerDefinition) error {
+	l := c.LinuxParameters
+	if l == nil {
+		return nil
+	}
+	if windows(d) {
+		return clientError("linuxParameters is not supported on Windows.")
+	}
+	if l.Capabilities != nil {
+		for _, name := range slices.Concat(l.Capabilities.Add, l.Capabilities.Drop) {
+			if !slices.Contains(capabilities, name) {
+				return clientError("Invalid Linux capability '%s' for container '%s'.", name, deref(c.Name))
+			}
+		}
+	}
+	for _, t := range l.Tmpfs {
+		if !strings.HasPrefix(deref(t.ContainerPath), "/") || t.Size <= 0 {
+			return badSetting("tmpfs", c)
+		}
+	}
+	switch {
+	case l.Swappiness != nil && (*l.Swappiness < 0 || *l.Swappiness > 100):
+		return badSetting("swappiness", c)
+	case deref(l.MaxSwap) < 0:
+		return badSetting("maxSwap", c)
+	case deref(l.SharedMemorySize) < 0:
+		return badSetting("sharedMemorySize", c)
+	}
+	return nil
+}
+
+// requiredOptions are the options without which a log driver is of no use.
+var requiredOptions = map[types.LogDriver][]string{
+	types.LogDriverAwslogs: {"awslogs-region", "awslogs-group"},
+	types.LogDriverSplunk:  {"splunk-url", "splunk-token"},
+}
+
+func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
+	l := c.LogConfiguration
+	if l == nil {
+		return nil
+	}
+	var absent []string
+	for _, option := range requiredOptions[l.LogDriver] {
+		secret := slices.ContainsFunc(l.SecretOptions, func(s types.Secret) bool { return deref(s.Name) == option })
+		if l.Options[option] == "" && !secret {
+			absent = append(absent, option)
+		}
+	}
+	if len(absent) > 0 {
+		return clientError("Log driver %s requires options: %s", l.LogDriver, strings.Join(absent, ", "))
+	}
+	if mode, ok := l.Options["mode"]; ok && mode != "blocking" && mode != "non-blocking" {
+		return clientError("Log driver option 'mode' must be blocking or non-blocking.")
+	}
+	if l.Options["awslogs-datetime-format"] != "" && l.Options["awslogs-multiline-pattern"] != "" {
+		return clientError("Log driver awslogs cannot have both options awslogs-datetime-format and awslogs-multiline-pattern.")
+	}
+	return nil
+}
+
+func checkDevices(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
+	for i, r := range c.ResourceRequirements {
+		value := deref(r.Value)
+		if slices.ContainsFunc(c.ResourceRequirements[:i], func(o types.ResourceRequirement) bool {
+			return o.Type == r.Type && r.Type != types.ResourceTypeInferenceAccelerator
+		}) {
+			return clientError("Duplicate resource requirement %s in container '%s'.", r.Type, deref(c.Name))
+		}
+		switch r.Type {
+		case types.ResourceTypeGpu:
+			n, err := strconv.Atoi(value)
+			if (value != "") == (r.SharingStrategy != nil) || value != "" && value != "ALL" && (err != nil || n < 1) {
+				return clientError("Invalid GPU resource requirement for container '%s'.", deref(c.Name))
+			}
+		default:
+			if value == "" || r.SharingStrategy != nil {
+				return clientError("Invalid %s resource requirement for container '%s'.", r.Type, deref(c.Name))
+			}
+		}
+	}
+	return nil
+}
