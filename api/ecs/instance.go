@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/schedule"
 	"havn/state"
 	"havn/wire"
@@ -155,6 +156,9 @@ func remaining(src state.Source, n state.Node) state.Resources {
 		left.UDPPorts = append(left.UDPPorts, t.Reserved.UDPPorts...)
 		left.GPUs = slices.DeleteFunc(left.GPUs, func(id string) bool { return slices.Contains(t.Reserved.GPUs, id) })
 	}
+	slices.Sort(left.TCPPorts)
+	slices.Sort(left.UDPPorts)
+	left.TCPPorts, left.UDPPorts = slices.Compact(left.TCPPorts), slices.Compact(left.UDPPorts)
 	return left
 }
 
@@ -252,7 +256,8 @@ func (s *Server) ListContainerInstances(ctx context.Context, in *ecs.ListContain
 				continue
 			}
 			if in.Filter != nil {
-				if n := scheduleNode(r, i); !filter.Match(&n) {
+				n, _ := state.Nodes.Get(r, i.NodeID)
+				if described := placement.Describe(r, i, n); !filter.Match(&described) {
 					continue
 				}
 			}

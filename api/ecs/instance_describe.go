@@ -7,7 +7,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
-	"havn/schedule"
 	"havn/state"
 )
 
@@ -81,31 +80,4 @@ func portTexts(ports []uint16) []string {
 		texts[i] = strconv.Itoa(int(p))
 	}
 	return texts
-}
-
-// scheduleNode is the container instance as the query language sees it.
-func scheduleNode(src state.Source, i state.Instance) schedule.Node {
-	n, _ := state.Nodes.Get(src, i.NodeID)
-	running, _ := countTasks(src, i.ARN)
-	attributes := map[string]string{}
-	for _, a := range instanceAttributes(i, n) {
-		attributes[deref(a.Name)] = deref(a.Value)
-	}
-	groups := map[string]int{}
-	for t := range state.Tasks.By(src, "instance", i.ARN) {
-		if t.Desired != lifecycle.Stopped {
-			groups[t.Group]++
-		}
-	}
-	return schedule.Node{
-		ID:            i.ARN,
-		Status:        i.Status,
-		Connected:     n.Connected,
-		AgentVersion:  n.AgentVersion,
-		EC2InstanceID: n.EC2InstanceID,
-		RegisteredAt:  i.RegisteredAt,
-		Attributes:    attributes,
-		Running:       int(running),
-		Groups:        groups,
-	}
 }
