@@ -449,7 +449,9 @@ func removeRunning(b *bench) {
 	b.up(task)
 	waiting := b.begin(context.Background(), task, lifecycle.Wait, "c0")
 	b.do(task, lifecycle.Remove, "c0")
-	b.await(waiting) // whatever it says, it ends
+	if r := b.await(waiting); r.Canceled { // whether it saw the kill or only that the container is gone
+		b.Errorf("Wait for a removed container: %+v", r)
+	}
 	b.do(task, lifecycle.Remove, "c0")
 }
 
