@@ -26,7 +26,7 @@ type Config struct {
 	// Credentials finds the secret of an access key; see Verifier.
 	Credentials func(ctx context.Context, accessKeyID, sessionToken string) (Credential, error)
 	Region      string // the only one that signatures may be for; any when empty
-	Account     string
+	Account     string // of those who call without a signature, where they may
 	Now         func() time.Time
 	Fallback    http.Handler // answers what is not an AWS call; 404 when nil
 	Log         *slog.Logger
@@ -36,7 +36,6 @@ type Config struct {
 // APIs on one port.
 type Server struct {
 	verifier Verifier
-	region   string
 	account  string
 	now      func() time.Time
 	fallback http.Handler
@@ -60,7 +59,6 @@ func NewServer(c Config) *Server {
 	}
 	s := &Server{
 		verifier:  Verifier{Credentials: c.Credentials, Region: c.Region, Now: c.Now},
-		region:    c.Region,
 		account:   c.Account,
 		now:       c.Now,
 		fallback:  c.Fallback,
@@ -69,6 +67,9 @@ func NewServer(c Config) *Server {
 		byService: make(map[string][]*API),
 	}
 	for _, a := range c.APIs {
+		if a.Dialect == nil {
+			panic("wire: " + a.Name + " has no dialect")
+		}
 		if a.Target != "" {
 			s.byTarget[a.Target] = a
 		} else {
@@ -106,15 +107,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	read := buffers.Get().(*bytes.Buffer)
 	defer release(read)
 	c := call{now: s.now()}
+	form := false
 	switch {
 	case len(r.Header["X-Amz-Target"]) > 0:
 		c.dialect = AWSJSON
 		target, name, _ := cutLast(r.Header.Get("X-Amz-Target"), '.')
 		c.api, c.name = s.byTarget[target], name
-		if c.api != nil {
-			c.dialect = c.api.Dialect
-		}
 	case isForm(r):
+		form = true
 		c.dialect = Query
 		c.api = s.scopedAPI(r)
 	default:
@@ -124,13 +124,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.id = newRequestID()
 
 	err := c.read(w, r, read)
-	if err == nil && c.dialect == Query {
+	if err == nil && form {
 		var ours bool
-		if ours, err = s.routeQuery(&c, r); !ours && err == nil {
+		if ours, err = s.routeForm(&c, r); !ours && err == nil {
 			r.Body = io.NopCloser(bytes.NewReader(c.raw))
 			s.fallback.ServeHTTP(w, r)
 			return
 		}
+	}
+	if c.api != nil {
+		c.dialect = c.api.Dialect
 	}
 	write := buffers.Get().(*bytes.Buffer)
 	defer release(write)
@@ -218,9 +221,9 @@ func (c *call) read(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) 
 	}
 }
 
-// routeQuery finds the operation of a Query call, and its API when the signature
+// routeForm finds the operation that a form names, and its API when the signature
 // did not tell. It returns false for a form that is no AWS call.
-func (s *Server) routeQuery(c *call, r *http.Request) (bool, error) {
+func (s *Server) routeForm(c *call, r *http.Request) (bool, error) {
 	if r.Method == http.MethodGet {
 		c.body = []byte(r.URL.RawQuery)
 	}
@@ -251,7 +254,7 @@ func (s *Server) routeQuery(c *call, r *http.Request) (bool, error) {
 	if version == nil {
 		return false, nil
 	}
-	for _, apis := range s.byService { // unsigned: by what the names say
+	for _, apis := range s.byService { // unsigned: by what the form names
 		for _, a := range apis {
 			if a.Version == version.text && slices.Contains(a.Operations, c.name) {
 				c.api = a
@@ -298,7 +301,7 @@ func (s *Server) authenticate(c *call, r *http.Request) (Principal, error) {
 	if c.api != nil {
 		service = c.api.signingName()
 		if slices.Contains(c.api.Unsigned, c.name) && r.Header.Get("Authorization") == "" {
-			return Principal{}, nil
+			return Principal{Account: s.account}, nil
 		}
 	}
 	return s.verifier.verify(r, c.raw, service, c.now)

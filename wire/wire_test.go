@@ -107,6 +107,20 @@ func TestABodyOfUnknownLengthIsBounded(t *testing.T) {
 	}
 }
 
+// Three bytes of input make a container definition of a thousand.
+func TestAShortBodyCannotFillTheMemory(t *testing.T) {
+	api := newECS()
+	wire.HandleType(api, reflect.TypeFor[ecs.RegisterTaskDefinitionInput](), reflect.TypeFor[ecs.RegisterTaskDefinitionOutput](), nil)
+	body := `{"containerDefinitions":[` + strings.Repeat("{},", 1<<20/3) + `{}]}`
+	_, err := wire.Decode(api, "RegisterTaskDefinition", []byte(body))
+	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Fault != wire.BadBody {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	if _, err := wire.Decode(api, "RegisterTaskDefinition", []byte(`{"containerDefinitions":[`+strings.Repeat("{},", 999)+`{}]}`)); err != nil {
+		t.Errorf("a thousand containers: %v", err)
+	}
+}
+
 type neverEnding byte
 
 func (b neverEnding) Read(p []byte) (int, error) {
