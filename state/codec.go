@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 )
 
@@ -65,43 +64,39 @@ func stringEnd(src []byte, i int) int {
 	return i + 1
 }
 
-// split takes the version of the format off an encoded record.
-func split(value []byte) (format int, members []byte, err error) {
-	if rest, ok := bytes.CutPrefix(value, []byte(`{"v":`)); ok { // as encode writes it
-		digits := 0
-		for digits < len(rest) && digits < 9 && rest[digits] >= '0' && rest[digits] <= '9' {
-			digits++
-		}
-		if digits > 0 && digits < len(rest) && (rest[digits] == ',' || rest[digits] == '}') {
-			format, _ = strconv.Atoi(string(rest[:digits]))
-			if rest[digits] == '}' {
-				return format, append([]byte{'{'}, rest[digits:]...), nil
+// version is the version of a record's format. encode writes it first; a person may have put it elsewhere.
+func version(value []byte) (int, error) {
+	if rest, ok := bytes.CutPrefix(value, []byte(`{"v":`)); ok {
+		n := 0
+		for i, c := range rest[:min(len(rest), 9)] {
+			if (c == ',' || c == '}') && i > 0 {
+				return n, nil
 			}
-			members = make([]byte, 0, len(rest))
-			members = append(members, '{')
-			return format, append(members, rest[digits+1:]...), nil
+			if c < '0' || c > '9' {
+				break
+			}
+			n = n*10 + int(c-'0')
 		}
 	}
-	var all map[string]json.RawMessage // as a person may have written it
-	if err := json.Unmarshal(value, &all); err != nil {
-		return 0, nil, err
+	var envelope map[string]json.RawMessage // and not a struct, which would also take "V"
+	if err := json.Unmarshal(value, &envelope); err != nil {
+		return 0, err
 	}
-	v, ok := all["v"]
+	v, ok := envelope["v"]
 	if !ok {
-		return 0, nil, errors.New(`it has no version ("v")`)
+		return 0, errors.New(`it has no version ("v")`)
 	}
-	if err := json.Unmarshal(v, &format); err != nil {
-		return 0, nil, fmt.Errorf(`its version ("v") is not a number: %w`, err)
+	n := 0
+	if err := json.Unmarshal(v, &n); err != nil {
+		return 0, fmt.Errorf(`its version ("v") is not a number: %w`, err)
 	}
-	delete(all, "v")
-	members, err = json.Marshal(all)
-	return format, members, err
+	return n, nil
 }
 
 // decode reads a record back, bringing an older format up to date first.
 func decode[R any](s *schema, value []byte) (R, error) {
 	var record R
-	format, members, err := split(value)
+	format, err := version(value)
 	if err != nil {
 		return record, err
 	}
@@ -110,18 +105,11 @@ func decode[R any](s *schema, value []byte) (R, error) {
 	}
 	for ; format < s.format; format++ {
 		if up := s.upgrades[format]; up != nil {
-			if members, err = up(members); err != nil {
+			if value, err = up(value); err != nil {
 				return record, fmt.Errorf("cannot bring it from version %d to %d: %w", format, format+1, err)
 			}
 		}
 	}
-	d := json.NewDecoder(bytes.NewReader(members))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&record); err != nil {
-		return record, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return record, errors.New("something follows the record")
-	}
-	return record, nil
+	err = json.Unmarshal(value, &record)
+	return record, err
 }

@@ -37,7 +37,8 @@
 //	cluster/arn:aws:ecs:...  {"v":1,"ARN":"arn:aws:ecs:...","Name":"demo",...}
 //
 // A member that is null is left out. A record of an older version is brought up to date when it is read
-// (Table.Upgrade) and stored anew when it is next written. A record of a newer version, one with members
-// that its version does not have, or one of an unknown table stops the store with an error that names its
-// key: writing it back would lose what we do not understand.
+// (Table.Upgrade) and stored anew when it is next written. A record of a newer version, one that is not
+// JSON of its type, or one of an unknown table stops the store with an error that names its key: writing it
+// back would lose what we do not understand. For the same reason every change of a record's members, an
+// addition too, makes a new version; testdata/formats.txt holds each version's members, and a test compares.
 package state

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 )
 
 // follower turns what the log yields into images and commits.
@@ -80,14 +82,36 @@ func (f *follower) take(entry Entry) error {
 	return nil
 }
 
-// page decodes a part of a listing.
+// page adds a part of a listing. Decoding is most of the work of a start, so every core takes a share.
 func (f *follower) page(entry Entry) error {
-	for _, w := range entry.Writes {
-		s, r, err := f.read(w)
-		if err != nil {
-			return err
+	type decoded struct {
+		schema *schema
+		row    *row
+	}
+	rows := make([]decoded, len(entry.Writes))
+	decode := func(from, to int) (err error) {
+		for i := from; i < to && err == nil; i++ {
+			rows[i].schema, rows[i].row, err = f.read(entry.Writes[i])
 		}
-		f.listing.add(s, r)
+		return err
+	}
+
+	shares := runtime.GOMAXPROCS(0)
+	if f.store.config.Synchronous || len(rows) < 100 {
+		shares = 1
+	}
+	errs := make([]error, shares)
+	var wg sync.WaitGroup
+	for i := 1; i < shares; i++ {
+		wg.Go(func() { errs[i] = decode(len(rows)*i/shares, len(rows)*(i+1)/shares) })
+	}
+	errs[0] = decode(0, len(rows)/shares)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, d := range rows {
+		f.listing.add(d.schema, d.row)
 	}
 	return nil
 }

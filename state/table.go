@@ -75,8 +75,8 @@ func NewTable[R any](name string, format int, key func(R) string, indexes ...Ind
 	return Table[R]{s}
 }
 
-// Upgrade says how the members of a record of version from become those of version from+1. Without it
-// they stay as they are. For use in the table's declaration.
+// Upgrade says how a record of version from, a JSON object, becomes one of version from+1; its member v does
+// not matter. Without it the record stays as it is. For use in the table's declaration.
 func (t Table[R]) Upgrade(from int, up func(json.RawMessage) (json.RawMessage, error)) Table[R] {
 	if from < 1 || from >= t.schema.format || t.schema.upgrades[from] != nil {
 		panic(fmt.Sprintf("state: table %q has no use for an upgrade from version %d", t.schema.name, from))

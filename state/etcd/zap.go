@@ -14,11 +14,14 @@ import (
 // to the owner of a Havn.
 func zapTo(to *slog.Logger) *zap.Logger { return zap.New(core{to}) }
 
-// noise is what etcd warns of when a cluster of one starts for the first time, and all is well.
+// noise is what etcd warns of when a cluster of one starts and stops, and all is well.
 var noise = []string{
 	"since there are still pending configuration changes to apply", // its clock is quick
 	"Failed to detect schema version",                              // nothing is on disk yet
 	"failed to update storage version",                             // as above; it tries again
+	"failed to lock file",                                          // the oldest file is in use, and is not to be purged
+	"failed to update cluster version",                             // stopped too soon for it
+	"ignored file in WAL directory",                                // a tail that it cut off and kept after a crash
 }
 
 type core struct{ to *slog.Logger }
