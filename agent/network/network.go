@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -157,15 +158,9 @@ func (n *Network) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for slot := range existing {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !n.used[slot] {
-			if err := n.slots.remove(slot); err != nil {
-				return err
-			}
-		}
+	maps.DeleteFunc(existing, func(slot int, _ bool) bool { return n.used[slot] })
+	if err := atOnce(ctx, slices.Collect(maps.Keys(existing)), n.slots.remove); err != nil {
+		return err
 	}
 	for _, rec := range n.endpoints {
 		if rec.Mode != Bridge {
@@ -211,13 +206,8 @@ func (n *Network) Destroy(ctx context.Context) error {
 }
 
 func (n *Network) destroy(ctx context.Context) error {
-	for _, rec := range n.endpoints {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := n.demolish(rec); err != nil {
-			return err
-		}
+	if err := atOnce(ctx, slices.Collect(maps.Values(n.endpoints)), n.demolish); err != nil {
+		return err
 	}
 	if err := n.firewall.takeBack(); err != nil {
 		n.log.Warn("cannot look after other forward chains", "error", err)
@@ -235,6 +225,21 @@ func (n *Network) destroy(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// atOnce calls f for all of them, some at the same time, and returns the first error.
+func atOnce[T any](ctx context.Context, all []T, f func(T) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for _, one := range all {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return f(one)
+		})
+	}
+	return g.Wait()
 }
 
 // shut lets nothing new begin and waits for what is under way. It returns false if that was done before.

@@ -94,6 +94,30 @@ func TestTheOutsideHasNoWayInButABinding(t *testing.T) {
 	}
 }
 
+// route_localnet on the bridge must not open the host's loopback to a container that sends there on purpose.
+func TestAContainerCannotReachTheHostsLoopback(t *testing.T) {
+	n := openLab(t, labConfig(t))
+	a := connect(t, n, Endpoint{ID: "a"})
+	in(t, a.Netns, func() error { // send 127.0.0.0/8 to the host instead of the container's own lo
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		loopback := &net.IPNet{IP: net.IPv4(127, 0, 0, 1), Mask: net.CIDRMask(8, 32)}
+		if err := netlink.AddrDel(lo, &netlink.Addr{IPNet: loopback}); err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4(127, 0, 0, 0), Mask: loopback.Mask}, Gw: a.Gateway.AsSlice()})
+	})
+	server, client := listenUDP(t, "", 0), listenUDP(t, a.Netns, 0)
+	port := uint16(server.LocalAddr().(*net.UDPAddr).Port)
+	sendUDP(t, client, "by the loopback", "127.0.0.1", port)
+	sendUDP(t, client, "by the bridge", a.Gateway, port)
+	if got, _ := receiveUDP(t, server); got != "by the bridge" {
+		t.Errorf("the host received %q", got)
+	}
+}
+
 func TestUDPIsPublishedAndAnswered(t *testing.T) {
 	far := newOutside(t)
 	n := openLab(t, labConfig(t))
