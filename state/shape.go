@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -59,9 +58,7 @@ func withoutSharing(containers []types.ContainerDefinition) []types.ContainerDef
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (d *TaskDefinition) UnmarshalJSON(b []byte) error {
 	var stored storedTaskDefinition
-	decoder := json.NewDecoder(bytes.NewReader(b))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&stored); err != nil {
+	if err := json.Unmarshal(b, &stored); err != nil {
 		return err
 	}
 	*d = TaskDefinition(stored.plainTaskDefinition)
