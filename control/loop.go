@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -21,6 +22,9 @@ type Controller struct {
 	// have no effect but its writes. With again, it asks to be run once more after that time.
 	Reconcile func(tx *state.Tx, key string, now time.Time) (again time.Duration, err error)
 }
+
+// All are the controllers that there are.
+func All() []Controller { return append(Reapers(), Orphans(), Membership()) }
 
 // The loop's times.
 const (
@@ -47,8 +51,8 @@ type Loop struct {
 	offerAt time.Time      // when all keys are offered next
 }
 
-// New returns a loop that has not looked at anything yet.
-func New(c Config) *Loop {
+// NewLoop returns a loop that has not looked at anything yet.
+func NewLoop(c Config) *Loop {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -86,8 +90,8 @@ func (l *Loop) Wake() time.Time {
 	return l.offerAt
 }
 
-// Run steps until ctx ends: whenever something was committed or is due.
-func (l *Loop) Run(ctx context.Context) {
+// Run steps whenever something was committed or is due, until ctx ends.
+func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	committed := make(chan struct{}, 1)
 	watching := make(chan struct{})
@@ -114,8 +118,11 @@ func (l *Loop) Run(ctx context.Context) {
 		select {
 		case <-committed:
 		case <-timer.C:
-		case <-ctx.Done():
-			return
+		case <-watching:
+			if ctx.Err() == nil {
+				return errors.New("cannot follow the state any more")
+			}
+			return nil
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/state"
 )
 
@@ -15,8 +16,7 @@ const maxOrphans = 250
 
 // Orphans speaks for container instances that will never speak again: the tasks of one that is
 // deregistered, or gone, are STOPPED. Where the node is still there, dispatch tells it to stop them.
-// Release gives a task's resources back to its node.
-func Orphans(release func(*state.Tx, state.Task) state.Task) Controller {
+func Orphans() Controller {
 	return Controller{
 		Name: "orphans",
 		Concerns: func(c state.Change) []string {
@@ -48,7 +48,7 @@ func Orphans(release func(*state.Tx, state.Task) state.Task) Controller {
 				}
 				t, _ = state.Tasks.Get(tx, t.ARN) // guarded
 				t = orphaned(t, ok, now)
-				state.Tasks.Put(tx, release(tx, t))
+				state.Tasks.Put(tx, placement.Release(tx, t))
 			}
 			return 0, nil
 		},
