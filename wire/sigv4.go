@@ -46,7 +46,8 @@ type Verifier struct {
 	Credentials func(ctx context.Context, accessKeyID, sessionToken string) (Credential, error)
 	// Region is the only region that a credential scope may name; any when empty.
 	Region string
-	Now    func() time.Time
+	// Now is the clock of Verify; the system's when nil.
+	Now func() time.Time
 
 	// Deriving a signing key takes four HMACs, and it changes once a day.
 	mu   sync.RWMutex
@@ -62,7 +63,11 @@ type keyScope struct{ secret, date, region, service string }
 // It also verifies what is not quite a request: a caller that has a URL, a
 // header and bytes can put them in an http.Request.
 func (v *Verifier) Verify(r *http.Request, body []byte, service string) (Principal, error) {
-	return v.verify(r, body, service, v.Now())
+	now := v.Now
+	if now == nil {
+		now = time.Now
+	}
+	return v.verify(r, body, service, now())
 }
 
 func (v *Verifier) verify(r *http.Request, body []byte, service string, now time.Time) (Principal, error) {

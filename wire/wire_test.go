@@ -351,12 +351,55 @@ func benchmark(b *testing.B, api *wire.API, op, body string) {
 	}
 }
 
+func listClusters(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
+	return &ecs.ListClustersOutput{ClusterArns: []string{"arn:aws:ecs:us-east-1:000000000000:cluster/default"}}, nil
+}
+
 func BenchmarkListClusters(b *testing.B) {
 	api := newECS()
-	wire.Handle(api, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
-		return &ecs.ListClustersOutput{ClusterArns: []string{"arn:aws:ecs:us-east-1:000000000000:cluster/default"}}, nil
-	})
+	wire.Handle(api, listClusters)
 	benchmark(b, api, "ListClusters", `{}`)
+}
+
+// BenchmarkListClustersOverTCP counts the callers' work too, but for signing.
+func BenchmarkListClustersOverTCP(b *testing.B) {
+	api := newECS()
+	wire.Handle(api, listClusters)
+	server := httptest.NewServer(wire.NewServer(wire.Config{
+		APIs: []*wire.API{api}, Credentials: credentials, Region: region,
+		Now: func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler),
+	}))
+	b.Cleanup(server.Close)
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		r, err := http.NewRequest("POST", server.URL, strings.NewReader("{}"))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		r.Header.Set("X-Amz-Target", "AmazonEC2ContainerServiceV20141113.ListClusters")
+		if err := sign(r, "{}", "ecs", noon, longLived); err != nil {
+			b.Error(err)
+			return
+		}
+		for pb.Next() {
+			r.Body = io.NopCloser(strings.NewReader("{}"))
+			resp, err := client.Do(r)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			io.Copy(io.Discard, resp.Body) //nolint:errcheck // the status tells
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				b.Errorf("answered %d", resp.StatusCode)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
 func BenchmarkRegisterTaskDefinition(b *testing.B) {
