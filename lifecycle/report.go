@@ -55,17 +55,24 @@ func (t Task) Tell(known Report) (Report, bool) {
 	case known.Status == Stopped: // final
 		return Report{}, false
 	case !t.RunningAt.IsZero() && known.Status.Before(Running):
-		return t.report(Running, t.Desired == Stopped), true
+		r := t.report(Running, t.Desired == Stopped)
+		for i, c := range r.Containers { // what was told to have stopped before stays so
+			told := slices.IndexFunc(known.Containers, func(k ContainerReport) bool { return k.Name == c.Name && k.Status == Stopped })
+			if told >= 0 {
+				r.Containers[i] = known.Containers[told]
+			}
+		}
+		return r, true
 	}
 	r := t.Report()
 	news := false
 	switch {
 	case r.Status == Stopped:
 		news = true
-	case known.Status == "":
+	case known.Status == "" && t.lingers():
 		news = slices.ContainsFunc(r.Containers, func(c ContainerReport) bool { return c.Digest != "" })
 	}
-	if !news && known.Status != Stopped && t.lingers() {
+	if !news && t.lingers() {
 		news = slices.ContainsFunc(r.Containers, func(c ContainerReport) bool {
 			return c.Status == Stopped && !slices.ContainsFunc(known.Containers, c.equal)
 		})

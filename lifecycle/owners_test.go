@@ -1,0 +1,62 @@
+package lifecycle_test
+
+import (
+	"testing"
+
+	"havn/lifecycle"
+)
+
+func TestStatusesOnlyGrow(t *testing.T) {
+	for _, m := range lifecycle.Moves {
+		if m.From != "" && !m.From.Valid() {
+			t.Errorf("%+v leaves a status that does not exist", m)
+		}
+		for _, to := range m.To {
+			if !to.Valid() || !m.From.Before(to) {
+				t.Errorf("%s may move a task from %q to %q", m.Owner, m.From, to)
+			}
+		}
+	}
+}
+
+func TestNoStatusIsLeftByTwoOwnersForTheSameCondition(t *testing.T) {
+	type condition struct {
+		from  lifecycle.Status
+		while lifecycle.Instance
+	}
+	owner := map[condition]lifecycle.Owner{}
+	for _, m := range lifecycle.Moves {
+		at := condition{m.From, m.While}
+		if other, there := owner[at]; there {
+			t.Errorf("while the instance is %s, status %q is left by %s and by %s", m.While, m.From, other, m.Owner)
+		}
+		owner[at] = m.Owner
+	}
+}
+
+func TestControlMovesATaskOnlyOnceItsInstanceIsDeregistered(t *testing.T) {
+	for _, m := range lifecycle.Moves {
+		if (m.Owner == lifecycle.Control) != (m.While == lifecycle.Deregistered) {
+			t.Errorf("%s moves from %q while the instance is %s", m.Owner, m.From, m.While)
+		}
+	}
+	if lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Registered) {
+		t.Error("control may stop a task of a node that is merely silent")
+	}
+	if !lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Deregistered) {
+		t.Error("nobody may stop a task whose instance is gone")
+	}
+	if !lifecycle.MayMove(lifecycle.Node, lifecycle.Pending, lifecycle.Running, lifecycle.Registered) {
+		t.Error("the node may not say that a task runs")
+	}
+}
+
+func TestEveryStatusButTheLastCanReachTheLast(t *testing.T) {
+	for _, while := range []lifecycle.Instance{lifecycle.Registered, lifecycle.Deregistered} {
+		for _, m := range lifecycle.Moves {
+			if m.From != "" && m.While == while && !lifecycle.MayMove(m.Owner, m.From, lifecycle.Stopped, while) {
+				t.Errorf("while %s, nobody can stop a task that is %s", while, m.From)
+			}
+		}
+	}
+}
