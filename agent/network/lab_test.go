@@ -1,7 +1,6 @@
 package network
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -267,10 +266,9 @@ type outside struct {
 
 func newOutside(t testing.TB) outside {
 	t.Helper()
-	// From the block for documentation, by chance, so that tests beside this one seldom meet.
-	third, last := rand.N(32), byte(1)
+	// From the block for benchmarks of networks, by chance, so that tests beside this one do not meet.
 	o := outside{netns: filepath.Join(t.TempDir(), "outside")}
-	o.host = netip.AddrFrom4([4]byte{198, 51, 100, byte(third*8) + last})
+	o.host = netip.AddrFrom4([4]byte{198, 18, byte(rand.N(256)), byte(rand.N(32)*8) + 1})
 	o.ip = o.host.Next()
 	must := func(err error) {
 		t.Helper()
@@ -376,12 +374,4 @@ func dropForward(t testing.TB) (table *nftables.Table) {
 		}
 	})
 	return table
-}
-
-// readLines is for a child process: it returns the lines of r until its end.
-func readLines(r io.Reader) (lines []string) {
-	for s := bufio.NewScanner(r); s.Scan(); {
-		lines = append(lines, s.Text())
-	}
-	return lines
 }
