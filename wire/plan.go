@@ -79,6 +79,9 @@ var skipped = []string{"ResultMetadata", "ErrorCodeOverride"}
 func (c *codec) structPlan(t reflect.Type) *structPlan {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p := c.plans[t]; p != nil {
+		return p
+	}
 	p := c.plan(t)
 	for again := true; again; { // recursive types: until nothing new is found
 		again = false

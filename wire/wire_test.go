@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +73,40 @@ func TestAClientGetsAnswersAndExceptions(t *testing.T) {
 	if *who.Arn != root.ARN || *who.Account != root.Account {
 		t.Errorf("got %+v, want %+v", who, root)
 	}
+}
+
+// Bodies are read into memory that is used again: nothing may keep a piece of it.
+func TestCallsDoNotDisturbEachOther(t *testing.T) {
+	client := ecs.NewFromConfig(config(into(newServer(apis()...))))
+	var wg sync.WaitGroup
+	for caller := range 8 {
+		wg.Go(func() {
+			var want, got []string
+			for i := range 40 {
+				name := strings.Repeat(string(rune('a'+caller)), 1+i*caller)
+				in := &ecs.RunTaskInput{TaskDefinition: &name}
+				if i%4 == 3 {
+					in.Cluster = aws.String("conflict")
+				}
+				out, err := client.RunTask(context.Background(), in)
+				if in.Cluster != nil {
+					if _, ok := errors.AsType[*types.ConflictException](err); !ok {
+						t.Errorf("got %v, want ConflictException", err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				want, got = append(want, name), append(got, *out.Tasks[0].TaskDefinitionArn)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("caller %d got %v, want %v", caller, got, want)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // A presigned GetCallerIdentity is how many systems have a caller prove who it is.

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,8 +49,22 @@ type smithyModel struct {
 			Target string
 			Traits map[string]json.RawMessage
 		}
-		Input struct{ Target string }
+		Input, Member, Value struct{ Target string }
 	}
+}
+
+// reach adds the shapes that a value of the shape can hold.
+func (p *smithyModel) reach(id string, into map[string]bool) {
+	shape, ok := p.Shapes[id]
+	if !ok || into[id] {
+		return
+	}
+	into[id] = true
+	for _, member := range shape.Members {
+		p.reach(member.Target, into)
+	}
+	p.reach(shape.Member.Target, into)
+	p.reach(shape.Value.Target, into)
 }
 
 func readModel(t *testing.T, service string) *smithyModel {
@@ -56,7 +73,6 @@ func readModel(t *testing.T, service string) *smithyModel {
 		t.Skipf("skipped: the published model of %s is not here: %v", service, err)
 	}
 	var m smithyModel
-	// lists have "member", not "members", so every shape reads the same way
 	if err := json.Unmarshal(text, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -91,9 +107,11 @@ func (p *smithyModel) check(t *testing.T, service string, m *module) {
 	prefix := "com.amazonaws." + service + "#"
 	goName := make(map[string]string) // of input shapes, which the SDK renames
 	var operations []string
+	input := make(map[string]bool)
 	for id, shape := range p.Shapes {
 		if shape.Type == "operation" {
 			operations = append(operations, strings.TrimPrefix(id, prefix))
+			p.reach(shape.Input.Target, input)
 			goName[shape.Input.Target] = strings.TrimPrefix(id, prefix) + "Input"
 		}
 	}
@@ -117,6 +135,10 @@ func (p *smithyModel) check(t *testing.T, service string, m *module) {
 			}
 			rule := m.rules[path]
 			if rule == nil {
+				limited := p.Shapes[member.Target].Traits
+				if input[id] && (limited["smithy.api#length"] != nil || limited["smithy.api#range"] != nil || limited["smithy.api#pattern"] != nil) {
+					t.Errorf("%s has no limits, and some in the model", path)
+				}
 				continue
 			}
 			checked++
@@ -157,5 +179,55 @@ func (p *smithyModel) check(t *testing.T, service string, m *module) {
 	}
 	if checked == 0 {
 		t.Error("nothing was checked")
+	}
+}
+
+// The legal values of an enum are not in the tables: the SDK's types list them.
+func TestEnumsAgreeWithThePublishedModel(t *testing.T) {
+	for _, service := range []string{"ecs"} { // STS has none
+		t.Run(service, func(t *testing.T) {
+			published := readModel(t, service)
+			dir, err := moduleDir(modules + service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, "types", "enums.go"), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values := make(map[string][]string)
+			ast.Inspect(file, func(n ast.Node) bool {
+				if v, ok := n.(*ast.ValueSpec); ok && v.Type != nil {
+					name := structName(v.Type)
+					values[name] = append(values[name], literal(v.Values[0]))
+				}
+				return true
+			})
+			checked := 0
+			for id, shape := range published.Shapes {
+				name := strings.TrimPrefix(id, "com.amazonaws."+service+"#")
+				got, ok := values[name]
+				if shape.Type != "enum" || !ok {
+					continue
+				}
+				checked++
+				var want []string
+				for _, member := range shape.Members {
+					var value string
+					if err := json.Unmarshal(member.Traits["smithy.api#enumValue"], &value); err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, value)
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s is one of %v, the model says %v", name, got, want)
+				}
+			}
+			if checked != len(values) {
+				t.Errorf("checked %d of %d enums", checked, len(values))
+			}
+		})
 	}
 }
