@@ -57,7 +57,7 @@ func (s *Server) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) 
 			state.Clusters.Put(tx, c)
 			state.JoinCluster(tx, c, wire.Now(ctx))
 		}
-		out.Cluster = ptr(describeCluster(tx, c, everyClusterField()))
+		out.Cluster = ptr(describeCluster(tx, c, written))
 		return nil
 	})
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Server) changeCluster(ctx context.Context, ref *string, change func(*st
 			return err
 		}
 		state.Clusters.Put(tx, c)
-		out = describeCluster(tx, c, everyClusterField())
+		out = describeCluster(tx, c, written)
 		return nil
 	})
 	if err != nil {
@@ -238,7 +238,8 @@ func emptyCluster(tx *state.Tx, c state.Cluster) error {
 	return nil
 }
 
-func everyClusterField() []types.ClusterField { return types.ClusterField("").Values() }
+// written are the fields that the answer to a write shows: what can be written.
+var written = []types.ClusterField{types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags}
 
 // describeCluster is the cluster as ECS prints it. What is asked for by include is left empty otherwise,
 // but never left out: tools take a missing list for a change.

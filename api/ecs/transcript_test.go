@@ -1,0 +1,173 @@
+package ecs_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/cockroachdb/datadriven"
+
+	"havn/lifecycle"
+	"havn/state"
+)
+
+var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// TestTranscripts replays testdata/*: JSON in, JSON or an exception out, over HTTP. The directives:
+//
+//	call OPERATION           the input follows; the answer is as on the wire
+//	pass 5s                  time goes by
+//	connect NODE             the node's agent connects
+//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING]
+//	                         a task is placed, with 256 CPU units and 512 MiB
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		now := start
+		w := newWorld(t, func() time.Time { return now })
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "call":
+				return w.call(t, now, d.CmdArgs[0].Key, d.Input)
+			case "pass":
+				step, err := time.ParseDuration(d.CmdArgs[0].Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				now = now.Add(step)
+				return ""
+			case "connect":
+				w.put(t, func(tx *state.Tx) {
+					n, ok := state.Nodes.Get(tx, d.CmdArgs[0].Key)
+					if !ok {
+						d.Fatalf(t, "no node %s", d.CmdArgs[0].Key)
+					}
+					n.Connected, n.AgentVersion, n.AgentHash, n.DockerVersion = true, "1.0.0", "abcdef01", "DockerVersion: 0"
+					state.Nodes.Put(tx, n)
+				})
+				return ""
+			case "task":
+				w.placeTask(t, d)
+				return ""
+			}
+			d.Fatalf(t, "unknown directive")
+			return ""
+		})
+	})
+}
+
+// call sends one signed request and renders the answer.
+func (w *world) call(t testing.TB, now time.Time, operation, body string) string {
+	t.Helper()
+	if body == "" {
+		body = "{}"
+	}
+	r, err := http.NewRequest(http.MethodPost, w.url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Amz-Target", "AmazonEC2ContainerServiceV20141113."+operation)
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	sum := sha256.Sum256([]byte(body))
+	err = v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret"},
+		r, hex.EncodeToString(sum[:]), "ecs", region, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		var e struct {
+			Type    string `json:"__type"`
+			Message string `json:"message"`
+		}
+		if err := json.Unmarshal(b, &e); err != nil {
+			t.Fatalf("%v in %s", err, b)
+		}
+		return fmt.Sprintf("%d %s: %s\n", answer.StatusCode, e.Type[strings.LastIndexByte(e.Type, '#')+1:], e.Message)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%v in %s", err, b)
+	}
+	return render(v, "") + "\n"
+}
+
+// render writes JSON with what fits on a line on one line, so that a transcript can be read.
+func render(v any, indent string) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	const width = 120
+	if len(indent)+len(b) <= width {
+		return string(b)
+	}
+	inner := indent + "  "
+	var lines []string
+	switch v := v.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			lines = append(lines, inner+strconv.Quote(key)+": "+render(v[key], inner))
+		}
+		return "{\n" + strings.Join(lines, ",\n") + "\n" + indent + "}"
+	case []any:
+		for _, each := range v {
+			lines = append(lines, inner+render(each, inner))
+		}
+		return "[\n" + strings.Join(lines, ",\n") + "\n" + indent + "]"
+	}
+	return string(b)
+}
+
+func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
+	t.Helper()
+	var id, cluster, definition, instance string
+	last := string(lifecycle.Running)
+	d.ScanArgs(t, "id", &id)
+	d.ScanArgs(t, "cluster", &cluster)
+	d.ScanArgs(t, "definition", &definition)
+	d.ScanArgs(t, "instance", &instance)
+	d.MaybeScanArgs(t, "last", &last)
+	arn := "arn:aws:ecs:" + region + ":" + account + ":"
+	w.put(t, func(tx *state.Tx) {
+		i, ok := state.Instances.Get(tx, arn+"container-instance/"+cluster+"/"+instance)
+		if !ok {
+			d.Fatalf(t, "no container instance %s", instance)
+		}
+		n, _ := state.Nodes.Get(tx, i.NodeID)
+		held := state.Resources{CPU: 256, Memory: 512, TCPPorts: []uint16{8080}}
+		if last != string(lifecycle.Stopped) {
+			n.Remaining.CPU -= held.CPU
+			n.Remaining.Memory -= held.Memory
+			n.Remaining.TCPPorts = append(n.Remaining.TCPPorts[:len(n.Remaining.TCPPorts):len(n.Remaining.TCPPorts)], held.TCPPorts...)
+			state.Nodes.Put(tx, n)
+		}
+		state.Tasks.Put(tx, state.Task{
+			ARN: arn + "task/" + cluster + "/" + id, ClusterARN: i.ClusterARN, DefinitionARN: arn + "task-definition/" + definition,
+			InstanceARN: i.ARN, NodeID: i.NodeID, Group: "family:" + definition, LaunchType: "EC2",
+			Reserved: held, Desired: lifecycle.Running, Last: lifecycle.Status(last), CreatedAt: start, Version: 1,
+		})
+	})
+}
