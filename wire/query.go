@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -99,13 +100,18 @@ func (q *param) structure(p *structPlan, v reflect.Value) error {
 			continue
 		}
 		if err := m.value(f.value, v.Field(f.index)); err != nil {
-			if e, ok := err.(*Error); ok {
-				e.Message = strings.Replace(e.Message, "''", "'"+f.key+"'", 1)
-			}
-			return err
+			return within(f.key, err)
 		}
 	}
 	return nil
+}
+
+// within adds where in the input it was to what was wrong.
+func within(key string, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return &Error{e.Fault, key + ": " + e.Message}
+	}
+	return err
 }
 
 func (q *param) value(p *valuePlan, v reflect.Value) error {
@@ -129,7 +135,7 @@ func (q *param) value(p *valuePlan, v reflect.Value) error {
 
 func (q *param) scalar(p *valuePlan, v reflect.Value) error {
 	malformed := func(what string) error {
-		return badBody(fmt.Sprintf("Value '%s' at '' is not a valid %s", q.text, what))
+		return badBody(fmt.Sprintf("'%s' is not a valid %s", q.text, what))
 	}
 	switch p.kind {
 	case kindString:

@@ -136,6 +136,9 @@ func newCall(t *testing.T, d *datadriven.TestData) *http.Request {
 	if _, ok := args["gzip"]; ok {
 		r.Header.Set("Content-Encoding", "gzip")
 	}
+	if encoding, ok := args["encoding"]; ok {
+		r.Header.Set("Content-Encoding", encoding)
+	}
 	if _, ok := args["unsigned"]; ok {
 		return r
 	}
