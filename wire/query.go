@@ -39,8 +39,12 @@ var queryFaults = [numberOfFaults]faultAnswer{
 func (query) fault(f Fault) faultAnswer { return queryFaults[f] }
 func (query) contentType() string       { return "text/xml" }
 
-// maxQueryDepth bounds how deep a parameter's name may go; no model comes near.
-const maxQueryDepth = 32
+// Limits on parameters, which are read before it is known who sent them. No model
+// comes near.
+const (
+	maxQueryParams = 10_000
+	maxQueryDepth  = 32 // of a parameter's name
+)
 
 // param is what is written for one member: a text, or members of its own.
 type param struct {
@@ -52,6 +56,9 @@ type param struct {
 // parseQuery reads form parameters into a tree.
 func parseQuery(body []byte) (*param, error) {
 	root := &param{}
+	if bytes.Count(body, []byte("&")) >= maxQueryParams {
+		return nil, badBody("too many parameters")
+	}
 	for pair := range strings.SplitSeq(string(body), "&") {
 		if pair == "" {
 			continue

@@ -157,6 +157,22 @@ func TestAShortBodyCannotFillTheMemory(t *testing.T) {
 	}
 }
 
+func TestParametersAreFewAndShallow(t *testing.T) {
+	api := newSTS()
+	wire.Handle(api, assumeRole)
+	for body, legal := range map[string]bool{
+		strings.Repeat("a=&", 9_999):              true,
+		strings.Repeat("a=&", 10_000):             false,
+		strings.Repeat("a.", 32) + "a=":           true,
+		strings.Repeat("a.", 33) + "a=":           false,
+		strings.Repeat("Tags.member.1.Key=&", 99): true,
+	} {
+		if _, err := wire.Decode(api, "AssumeRole", []byte(body)); (err == nil) != legal {
+			t.Errorf("%.20s... of %d bytes: got %v", body, len(body), err)
+		}
+	}
+}
+
 type neverEnding byte
 
 func (b neverEnding) Read(p []byte) (int, error) {
