@@ -170,6 +170,9 @@ func (r *Runtime) Lose() {
 	clear(r.ports)
 }
 
+// Heal ends the bad luck: from now on nothing goes wrong that has not been drawn yet.
+func (r *Runtime) Heal() { r.faults = RuntimeFaults{} }
+
 // Wake returns when the next event comes; false if none will.
 func (r *Runtime) Wake() (at time.Time, ok bool) {
 	for _, o := range r.ops {
