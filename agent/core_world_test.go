@@ -126,7 +126,7 @@ func (w *world) turn() (wake time.Time) {
 
 // strikes is the agent's death at an awkward moment.
 func (w *world) strikes() bool {
-	if w.healed || w.IntN(200) > 0 {
+	if w.healed || w.IntN(30) > 0 {
 		return false
 	}
 	w.crash()

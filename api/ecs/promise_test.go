@@ -1,0 +1,240 @@
+package ecs_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+	"havn/state"
+)
+
+var ctx = context.Background()
+
+// A tool that registers what it has described must get the same revision again, and nothing that it sent
+// may be missing.
+func TestADescribedDefinitionRegistersAsItself(t *testing.T) {
+	w := newWorld(t, time.Now)
+	in := web()
+	in.RuntimePlatform = &types.RuntimePlatform{CpuArchitecture: types.CPUArchitectureX8664, OperatingSystemFamily: types.OSFamilyLinux}
+	c := &in.ContainerDefinitions[0]
+	c.Command, c.EntryPoint = []string{"serve", "-v"}, []string{"/bin/sh", "-c"}
+	c.LogConfiguration = &types.LogConfiguration{LogDriver: types.LogDriverAwslogs,
+		Options: map[string]string{"awslogs-group": "g", "awslogs-region": region}}
+	c.ResourceRequirements = []types.ResourceRequirement{{Type: types.ResourceTypeGpu,
+		SharingStrategy: &types.SharingStrategyMemberNvidiaMps{Value: types.NvidiaMpsAllocation{Memory: aws.Int32(1024)}}}}
+	first, err := w.RegisterTaskDefinition(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: first.TaskDefinition.TaskDefinitionArn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := out.TaskDefinition
+	if got := d.ContainerDefinitions[0]; !slices.Equal(got.Command, c.Command) || !slices.Equal(got.EntryPoint, c.EntryPoint) ||
+		got.LogConfiguration.Options["awslogs-group"] != "g" || d.RuntimePlatform.CpuArchitecture != types.CPUArchitectureX8664 {
+		t.Errorf("something that was sent is missing: %+v", got)
+	}
+	mps, ok := d.ContainerDefinitions[0].ResourceRequirements[0].SharingStrategy.(*types.SharingStrategyMemberNvidiaMps)
+	if !ok || *mps.Value.Memory != 1024 {
+		t.Errorf("the GPU's sharing strategy is missing: %+v", d.ContainerDefinitions[0].ResourceRequirements)
+	}
+	again, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+		Family: d.Family, ContainerDefinitions: d.ContainerDefinitions, RuntimePlatform: d.RuntimePlatform, Volumes: d.Volumes,
+		PlacementConstraints: d.PlacementConstraints, RequiresCompatibilities: d.RequiresCompatibilities, NetworkMode: d.NetworkMode,
+		EnableFaultInjection: d.EnableFaultInjection,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := *d, *again.TaskDefinition
+	if a.Revision != 1 || b.Revision != 2 {
+		t.Errorf("revisions %d and %d", a.Revision, b.Revision)
+	}
+	a.Revision, b.Revision, a.TaskDefinitionArn, b.TaskDefinitionArn, a.RegisteredAt, b.RegisteredAt = 0, 0, nil, nil, nil, nil
+	if x, y := text(t, a), text(t, b); x != y {
+		t.Errorf("the definition drifts:\n%s\n%s", x, y)
+	}
+}
+
+func text(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// moto #2898: what is not there is a failure, not an empty answer.
+func TestMissingIsAFailure(t *testing.T) {
+	w := newWorld(t, time.Now)
+	out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"nobody"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Failures) != 1 || *out.Failures[0].Reason != "MISSING" || *out.Failures[0].Arn != "arn:aws:ecs:us-east-1:000000000000:cluster/nobody" {
+		t.Errorf("failures %s", text(t, out.Failures))
+	}
+}
+
+// fakecloud #2253: a cluster that nobody made is nowhere.
+func TestNoPhantomClusters(t *testing.T) {
+	w := newWorld(t, time.Now)
+	_, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{})
+	if none := new(types.ClusterNotFoundException); !errors.As(err, &none) {
+		t.Errorf("listing in a cluster that nobody made: %v", err)
+	}
+	out, err := w.ListClusters(ctx, &sdk.ListClustersInput{})
+	if err != nil || len(out.ClusterArns) != 0 {
+		t.Errorf("clusters %v, %v", out.ClusterArns, err)
+	}
+}
+
+// LocalStack #2987: counts are those of the tasks there are.
+func TestAClustersCountsAreThoseOfItsTasks(t *testing.T) {
+	w := newWorld(t, time.Now)
+	if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{}); err != nil {
+		t.Fatal(err)
+	}
+	registered, err := w.RegisterContainerInstance(ctx, machine("n", everyCluster()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, func(tx *state.Tx) {
+		i, _ := state.Instances.Get(tx, *registered.ContainerInstance.ContainerInstanceArn)
+		for n, last := range []string{"PENDING", "RUNNING", "RUNNING", "STOPPED"} {
+			state.Tasks.Put(tx, state.Task{ARN: fmt.Sprint("t", n), ClusterARN: i.ClusterARN, InstanceARN: i.ARN, NodeID: "n",
+				LaunchType: types.LaunchTypeEc2, Desired: "RUNNING", Last: lifecycle.Status(last)})
+		}
+	})
+	out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Include: []types.ClusterField{types.ClusterFieldStatistics}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := out.Clusters[0]
+	if c.RunningTasksCount != 2 || c.PendingTasksCount != 1 || c.RegisteredContainerInstancesCount != 1 {
+		t.Errorf("running %d, pending %d, instances %d", c.RunningTasksCount, c.PendingTasksCount, c.RegisteredContainerInstancesCount)
+	}
+	if !slices.ContainsFunc(c.Statistics, func(p types.KeyValuePair) bool { return *p.Name == "runningEC2TasksCount" && *p.Value == "2" }) {
+		t.Errorf("statistics %s", text(t, c.Statistics))
+	}
+}
+
+// A node that serves every cluster is in those that were there and those that come, and stands in the way of
+// no DeleteCluster; a machine that joined one cluster does.
+func TestANodeServesEveryCluster(t *testing.T) {
+	w := newWorld(t, time.Now)
+	for _, name := range []string{"default", "before"} {
+		if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String(name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.RegisterContainerInstance(ctx, machine("n", everyCluster())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("after")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"default", "before", "after"} {
+		out, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Cluster: aws.String(name)})
+		if err != nil || len(out.ContainerInstanceArns) != 1 || !strings.Contains(out.ContainerInstanceArns[0], "/"+name+"/") {
+			t.Errorf("container instances of %s: %v, %v", name, out, err)
+		}
+		if name == "default" {
+			continue
+		}
+		if _, err := w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String(name)}); err != nil {
+			t.Errorf("cannot delete %s: %v", name, err)
+		}
+	}
+	if _, err := w.RegisterContainerInstance(ctx, machine("m")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")})
+	if full := new(types.ClusterContainsContainerInstancesException); !errors.As(err, &full) {
+		t.Errorf("deleting a cluster with a machine of its own: %v", err)
+	}
+}
+
+// Revisions are numbered 1, 2, 3, whatever happens to the ones before.
+func TestRevisionNumbersAreNeverUsedTwice(t *testing.T) {
+	w := newWorld(t, time.Now)
+	for want := int32(1); want <= 4; want++ {
+		out, err := w.RegisterTaskDefinition(ctx, web())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out.TaskDefinition.Revision; got != want {
+			t.Fatalf("revision %d, want %d", got, want)
+		}
+		name := aws.String(fmt.Sprintf("web:%d", want))
+		if _, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: name}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{*name}}); err != nil {
+			t.Fatal(err)
+		}
+		w.put(t, func(tx *state.Tx) { state.TaskDefinitions.Delete(tx, *out.TaskDefinition.TaskDefinitionArn) })
+	}
+}
+
+// The SDK's paginators see every item once, also when others come and go between two pages.
+func TestPaginationSeesEveryItemOnce(t *testing.T) {
+	w := newWorld(t, time.Now)
+	want := map[string]bool{}
+	for n := range 23 {
+		name := fmt.Sprintf("c%02d", n)
+		if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: &name}); err != nil {
+			t.Fatal(err)
+		}
+		want["arn:aws:ecs:us-east-1:000000000000:cluster/"+name] = true
+	}
+	pages := sdk.NewListClustersPaginator(w.Client, &sdk.ListClustersInput{MaxResults: aws.Int32(5)})
+	count := 0
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count++
+		for _, arn := range out.ClusterArns {
+			if !want[arn] {
+				t.Errorf("%s is listed twice, or is none", arn)
+			}
+			delete(want, arn)
+		}
+		if count == 1 { // the cursor's own item goes away
+			last := out.ClusterArns[len(out.ClusterArns)-1]
+			if _, err := w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: &last}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if count != 5 || len(want) != 0 {
+		t.Errorf("%d pages, not listed: %v", count, want)
+	}
+}
+
+func TestABadPageRequestIsAnInvalidParameter(t *testing.T) {
+	w := newWorld(t, time.Now)
+	for _, in := range []*sdk.ListClustersInput{
+		{MaxResults: aws.Int32(0)}, {MaxResults: aws.Int32(101)}, {MaxResults: aws.Int32(-1)},
+		{NextToken: aws.String("nonsense")}, {NextToken: aws.String("e30=")},
+	} {
+		_, err := w.ListClusters(ctx, in)
+		if bad := new(types.InvalidParameterException); !errors.As(err, &bad) {
+			t.Errorf("%s: %v", text(t, in), err)
+		}
+	}
+}
