@@ -17,3 +17,5 @@
 //
 // The errors are AWS's exception types, with ECS's sentences as near as they are known.
 package ecs
+
+//go:generate go test -run TestCoverageIsWrittenDown . -args -write

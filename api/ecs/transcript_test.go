@@ -26,7 +26,7 @@ import (
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// TestTranscripts replays testdata/*: JSON in, JSON or an exception out, over HTTP. The directives:
+// TestTranscripts replays testdata/transcripts/*: JSON in, JSON or an exception out, over HTTP. The directives:
 //
 //	call OPERATION           the input follows; the answer is as on the wire
 //	pass 5s                  time goes by
@@ -34,7 +34,7 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING]
 //	                         a task is placed, with 256 CPU units and 512 MiB
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		now := start
 		w := newWorld(t, func() time.Time { return now })
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
