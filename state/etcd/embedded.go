@@ -195,7 +195,10 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("another process uses it: %w", err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errors.New("another process uses it")
+		}
+		return nil, err
 	}
 	return lock, nil
 }

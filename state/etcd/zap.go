@@ -21,6 +21,7 @@ var noise = []string{
 	"failed to update storage version",                             // as above; it tries again
 	"failed to lock file",                                          // the oldest file is in use, and is not to be purged
 	"failed to update cluster version",                             // stopped too soon for it
+	"skipping GoAttach",                                            // as above
 	"ignored file in WAL directory",                                // a tail that it cut off and kept after a crash
 }
 
