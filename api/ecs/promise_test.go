@@ -238,3 +238,67 @@ func TestABadPageRequestIsAnInvalidParameter(t *testing.T) {
 		}
 	}
 }
+
+// However many register at once, each gets a number of its own and none is left out.
+func TestRevisionsRegisteredAtOnceAreNumberedOneByOne(t *testing.T) {
+	w := newWorld(t, time.Now)
+	const many = 24
+	revisions := make(chan int32, many)
+	for range many {
+		go func() {
+			out, err := w.RegisterTaskDefinition(ctx, web())
+			if err != nil {
+				t.Error(err)
+				revisions <- 0
+				return
+			}
+			revisions <- out.TaskDefinition.Revision
+		}()
+	}
+	got := make([]int32, many)
+	for i := range got {
+		got[i] = <-revisions
+	}
+	slices.Sort(got)
+	for i, n := range got {
+		if n != int32(i+1) {
+			t.Fatalf("revisions %v", got)
+		}
+	}
+}
+
+// A task that is placed while its cluster is being deleted is not left behind in a cluster that is gone.
+func TestNoTaskIsPlacedInAClusterThatGoesAway(t *testing.T) {
+	w := newWorld(t, time.Now)
+	if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{}); err != nil {
+		t.Fatal(err)
+	}
+	registered, err := w.RegisterContainerInstance(ctx, machine("n", everyCluster()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	instance := *registered.ContainerInstance.ContainerInstanceArn
+	runs := 0
+	err = w.store.Update(ctx, func(tx *state.Tx) error { // as placement does: the cluster, the node, a task
+		runs++
+		c, _ := state.Clusters.Get(tx, "arn:aws:ecs:us-east-1:000000000000:cluster/default")
+		if c.Status != "ACTIVE" {
+			return errGone
+		}
+		n, _ := state.Nodes.Get(tx, "n")
+		n.Remaining.CPU -= 256
+		state.Nodes.Put(tx, n)
+		state.Tasks.Put(tx, state.Task{ARN: "t", ClusterARN: c.ARN, InstanceARN: instance, NodeID: "n", Last: "PENDING"})
+		if runs == 1 {
+			if _, err := w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")}); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, errGone) || runs != 2 {
+		t.Errorf("%d runs, %v", runs, err)
+	}
+}
+
+var errGone = errors.New("the cluster is gone")
