@@ -65,7 +65,9 @@ func tryJournal(path string) (j *journal, records []Record, err error) {
 			_ = db.Close()
 		}
 	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true})
+	// The list of free pages is kept on disk: without it bbolt reads all pages when it opens, in a goroutine
+	// whose panic nobody can recover.
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return nil, nil, err
 	}
