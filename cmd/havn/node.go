@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/spf13/cobra"
+
+	"havn/agent"
+	"havn/agent/containerd"
+	"havn/agent/network"
+)
+
+func nodeCommand(open opener) *cobra.Command {
+	var serverURL, cluster, region, pull string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "node --server URL",
+		Short: "Run a node of a Havn that runs elsewhere",
+		Long: `Run a node of a Havn that runs on another machine. Nothing but the ECS agent's protocol goes between them.
+Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in
+~/.aws/credentials (or AWS_SHARED_CREDENTIALS_FILE).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := open()
+			if err != nil {
+				return err
+			}
+			u, err := url.Parse(serverURL)
+			if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+				return fmt.Errorf("--server %q is not a URL such as http://10.0.0.1:4566", serverURL)
+			}
+			if err := checkPullBehavior(pull); err != nil {
+				return err
+			}
+			sdk, err := config.LoadDefaultConfig(cmd.Context(), config.WithRegion(region))
+			if err != nil {
+				return fmt.Errorf("cannot read AWS configuration: %w", err)
+			}
+			key, err := sdk.Credentials.Retrieve(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE: %w", err)
+			}
+			lock, err := h.lock()
+			if errors.Is(err, errRunning) {
+				return fmt.Errorf("a Havn is already running with data folder %s; a second node on one machine needs another --data-dir", h.dir)
+			}
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			// Only a server writes server.json; an old one would lead other commands astray.
+			if err := os.Remove(h.path("server.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			log := newLogger(cmd.ErrOrStderr(), verbose)
+			n, err := openNode(cmd.Context(), h, pull, log)
+			if err != nil {
+				return err
+			}
+			target := agentTarget{endpoint: serverURL, region: region, cluster: cluster, key: accessKey{key.AccessKeyID, key.SecretAccessKey}, token: key.SessionToken}
+			err = n.run(cmd.Context(), target)
+			if cmd.Context().Err() != nil {
+				err = nil
+			}
+			return errors.Join(err, n.close())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&serverURL, "server", "", "URL of the Havn to join")
+	f.StringVar(&cluster, "cluster", "", "cluster to be a container instance of (default: every cluster)")
+	f.StringVar(&region, "region", "us-east-1", "region of that Havn")
+	f.StringVar(&pull, "image-pull-behavior", "default", "default, always, once or prefer-cached")
+	f.BoolVarP(&verbose, "verbose", "v", false, "say more in the log")
+	if err := cmd.MarkFlagRequired("server"); err != nil {
+		panic(err)
+	}
+	return cmd
+}
+
+// node is this machine's half of a node: its network and its containers. The agent drives it.
+type node struct {
+	home    home
+	network *network.Network
+	runtime *containerd.Runtime
+	log     *slog.Logger
+}
+
+// openNode opens the node, and adopts what an earlier process left running.
+func openNode(ctx context.Context, h home, pull string, log *slog.Logger) (*node, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("a node needs root to run containers: use sudo, or --no-node for a control plane alone")
+	}
+	if err := os.MkdirAll(h.path("node"), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make data folder: %w", err)
+	}
+	net, err := network.Open(ctx, network.Config{StateDir: h.path("node", "network"), Name: h.name(), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	run, err := containerd.Open(ctx, containerd.Config{
+		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net, ImagePullBehavior: containerd.PullBehavior(pull), Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, net.Close())
+	}
+	return &node{home: h, network: net, runtime: run, log: log}, nil
+}
+
+// agentTarget is the server that an agent joins, and as whom.
+type agentTarget struct {
+	endpoint, region, cluster string
+	key                       accessKey
+	token                     string
+	connected                 func() // called when assignments can reach the node; may be nil
+}
+
+func (n *node) run(ctx context.Context, t agentTarget) error {
+	return agent.Run(ctx, agent.Config{
+		Server:      t.endpoint,
+		Region:      t.region,
+		Cluster:     t.cluster,
+		DataDir:     n.home.path("node"),
+		Credentials: credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token),
+		Runtime:     n.runtime,
+		Version:     version,
+		Log:         n.log,
+		Connected:   t.connected,
+	})
+}
+
+// close lets go of the node. Containers run on; where there are none, nothing of ours stays in the kernel.
+func (n *node) close() error {
+	err := n.runtime.Close()
+	if len(n.network.Attachments()) > 0 {
+		return errors.Join(err, n.network.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), destroyTimeout)
+	defer cancel()
+	return errors.Join(err, n.network.Destroy(ctx))
+}
+
+const destroyTimeout = 10 * time.Second

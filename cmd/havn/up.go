@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// upConfig is what the flags of `havn up` say.
+type upConfig struct {
+	listen  string
+	region  string
+	account string
+	dev     bool
+	noNode  bool
+	etcd    []string
+	pull    string
+	verbose bool
+}
+
+func upCommand(open opener) *cobra.Command {
+	var c upConfig
+	var detach bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the control plane and a node on this machine",
+		Long: `Start the control plane and a node on this machine, in one process. It is ready when it says so: the
+first API call is answered. Tasks of an earlier run are found again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := open()
+			if err != nil {
+				return err
+			}
+			if err := c.check(); err != nil {
+				return err
+			}
+			if detach {
+				return h.detach(cmd)
+			}
+			return c.serve(cmd.Context(), h, newLogger(cmd.ErrOrStderr(), c.verbose))
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&detach, "detach", "d", false, "run in the background; return when ready")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:4566", "address of the API, the only port of Havn itself")
+	f.StringVar(&c.region, "region", "us-east-1", "AWS region to be")
+	f.StringVar(&c.account, "account", "000000000000", "AWS account to be, twelve digits")
+	f.BoolVar(&c.dev, "dev", false, "accept the access key test/test as root too; loopback only")
+	f.BoolVar(&c.noNode, "no-node", false, "a control plane alone: run no containers here")
+	f.StringSliceVar(&c.etcd, "etcd", nil, "endpoints of an etcd cluster to keep the state in, instead of the built-in one")
+	f.StringVar(&c.pull, "image-pull-behavior", "default", "when the node pulls: default, always, once or prefer-cached, as the ECS agent's ECS_IMAGE_PULL_BEHAVIOR")
+	f.BoolVarP(&c.verbose, "verbose", "v", false, "say more in the log")
+	return cmd
+}
+
+// check refuses flags that cannot work, before anything is touched.
+func (c upConfig) check() error {
+	host, _, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s is not an address such as 127.0.0.1:4566: %w", c.listen, err)
+	}
+	if c.dev && !isLoopback(host) {
+		return fmt.Errorf("--dev makes test/test root, so it needs a loopback address; --listen %s is open to others", c.listen)
+	}
+	if len(c.account) != 12 || strings.Trim(c.account, "0123456789") != "" {
+		return fmt.Errorf("--account %s is not twelve digits", c.account)
+	}
+	if c.region == "" || strings.Trim(c.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return fmt.Errorf("--region %q is not a region name such as us-east-1", c.region)
+	}
+	return checkPullBehavior(c.pull)
+}
+
+func checkPullBehavior(name string) error {
+	switch name {
+	case "default", "always", "once", "prefer-cached":
+		return nil
+	}
+	return fmt.Errorf("--image-pull-behavior %s is none of default, always, once, prefer-cached", name)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// serve runs the server until ctx ends.
+func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err error) {
+	lock, err := h.lock()
+	if errors.Is(err, errRunning) {
+		if info, serr := h.server(); serr == nil {
+			return fmt.Errorf("Havn is already running with data folder %s, at %s (pid %d)", h.dir, info.Endpoint, info.PID)
+		}
+		return fmt.Errorf("a Havn is already running with data folder %s", h.dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	s, err := c.start(ctx, h, log)
+	if err != nil {
+		return err
+	}
+	if err := announce(s.info); err != nil {
+		s.stop()
+		return err
+	}
+	log.Info("ready", "endpoint", s.info.Endpoint, "data", h.dir)
+	failure := s.wait(ctx)
+	log.Info("stopping; tasks run on")
+	return errors.Join(failure, s.stop())
+}
