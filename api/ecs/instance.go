@@ -65,6 +65,9 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		n.Remaining = remaining(tx, n)
 		state.Nodes.Put(tx, n)
 		state.JoinNode(tx, n, wire.Now(ctx))
+		if !n.EveryCluster {
+			leaveClusters(tx, n, c)
+		}
 
 		if joined, ok := membership(tx, c.ARN, n.ID); ok {
 			i = joined // JoinNode has made it just now
@@ -76,6 +79,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 			i.Status = statusActive
 			i.RegisteredAt = wire.Now(ctx)
 		}
+		i.Automatic = n.EveryCluster
 		i.Tags = withTags(i.Tags, in.Tags)
 		i.Version++
 		state.Instances.Put(tx, i)
@@ -116,6 +120,23 @@ func (s *Server) registered(tx *state.Tx, c state.Cluster, in *ecs.RegisterConta
 		return i, n, instanceNotFound()
 	}
 	return i, n, nil
+}
+
+// leaveClusters takes a node that served every cluster, and now serves only one, out of the others. It gets
+// no new tasks there; those that it has run on.
+func leaveClusters(tx *state.Tx, n state.Node, but state.Cluster) {
+	for i := range state.Instances.By(tx, "node", n.ID) {
+		if !i.Automatic || i.ClusterARN == but.ARN || i.Status == statusInactive {
+			continue
+		}
+		if running, pending := countTasks(tx, i.ARN); running+pending == 0 {
+			state.Instances.Delete(tx, i.ARN)
+			continue
+		}
+		i.Status = statusInactive
+		i.Version++
+		state.Instances.Put(tx, i)
+	}
 }
 
 // membership finds the container instance that a node is in a cluster.

@@ -2,9 +2,11 @@ package ecs_test
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -302,3 +304,87 @@ func TestNoTaskIsPlacedInAClusterThatGoesAway(t *testing.T) {
 }
 
 var errGone = errors.New("the cluster is gone")
+
+// A node that is started for one cluster, after it has served every one, takes no tasks of the others.
+func TestANodeLeavesTheClustersThatItServesNoMore(t *testing.T) {
+	w := newWorld(t, time.Now)
+	for _, name := range []string{"default", "other"} {
+		if _, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String(name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := w.RegisterContainerInstance(ctx, machine("n", everyCluster()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := w.RegisterContainerInstance(ctx, machine("n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := *first.ContainerInstance.ContainerInstanceArn, *second.ContainerInstance.ContainerInstanceArn; a != b {
+		t.Errorf("the container instance changes from %s to %s", a, b)
+	}
+	out, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Cluster: aws.String("other")})
+	if err != nil || len(out.ContainerInstanceArns) != 0 {
+		t.Errorf("container instances of the other cluster: %v, %v", out.ContainerInstanceArns, err)
+	}
+}
+
+//go:embed testdata/everything.json
+var everything string
+
+// Floci #2443, #2445, #2446: whatever is sent comes back. The file sets every member of the vocabulary that
+// can stand beside the others.
+func TestWhateverIsRegisteredIsDescribed(t *testing.T) {
+	now := start
+	w := newWorld(t, func() time.Time { return now })
+	if answer := w.call(t, now, "RegisterTaskDefinition", everything); !strings.HasPrefix(answer, "{") {
+		t.Fatal(answer)
+	}
+	var sent map[string]any
+	var got struct{ TaskDefinition map[string]any }
+	if err := json.Unmarshal([]byte(everything), &sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(w.call(t, now, "DescribeTaskDefinition", `{"taskDefinition": "everything"}`)), &got); err != nil {
+		t.Fatal(err)
+	}
+	echoed(t, "", sent, got.TaskDefinition)
+
+	container := sent["containerDefinitions"].([]any)[0].(map[string]any)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[types.ContainerDefinition]()) {
+		name := strings.ToLower(f.Name[:1]) + f.Name[1:]
+		// Windows and FireLens stand beside nothing else here.
+		if _, ok := container[name]; f.IsExported() && !ok && name != "credentialSpecs" && name != "firelensConfiguration" {
+			t.Errorf("testdata/everything.json does not set %s", name)
+		}
+	}
+}
+
+// echoed checks that got has all that sent has.
+func echoed(t *testing.T, path string, sent, got any) {
+	switch sent := sent.(type) {
+	case map[string]any:
+		got, ok := got.(map[string]any)
+		if !ok {
+			t.Errorf("%s is missing", path)
+			return
+		}
+		for key, v := range sent {
+			echoed(t, path+"."+key, v, got[key])
+		}
+	case []any:
+		got, ok := got.([]any)
+		if !ok || len(got) != len(sent) {
+			t.Errorf("%s has %d of %d elements", path, len(got), len(sent))
+			return
+		}
+		for i, v := range sent {
+			echoed(t, fmt.Sprintf("%s[%d]", path, i), v, got[i])
+		}
+	default:
+		if sent != got {
+			t.Errorf("%s was sent as %v and comes back as %v", path, sent, got)
+		}
+	}
+}

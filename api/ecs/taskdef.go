@@ -32,10 +32,8 @@ func (s *Server) RegisterTaskDefinition(ctx context.Context, in *ecs.RegisterTas
 	if err != nil {
 		return nil, err
 	}
-	if b, err := json.Marshal(spec); err != nil {
-		return nil, fmt.Errorf("cannot measure the task definition: %w", err)
-	} else if len(dropEmpty(b)) > maxDefinitionBytes {
-		return nil, clientError("Actual length: '%d'. Max allowed length is '%d' bytes.", len(dropEmpty(b)), maxDefinitionBytes)
+	if err := checkLength(spec); err != nil {
+		return nil, err
 	}
 	var d state.TaskDefinition
 	err = s.Store.Update(ctx, func(tx *state.Tx) error {
@@ -99,6 +97,20 @@ func newDefinition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, e
 	}
 	spec.RequiresAttributes = requiredAttributes(&spec)
 	return spec, nil
+}
+
+func checkLength(spec types.TaskDefinition) error {
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("cannot measure the task definition: %w", err)
+	}
+	if len(b) > maxDefinitionBytes { // with all that is not there, so look closer
+		b = dropEmpty(b)
+	}
+	if len(b) > maxDefinitionBytes {
+		return clientError("Actual length: '%d'. Max allowed length is '%d' bytes.", len(b), maxDefinitionBytes)
+	}
+	return nil
 }
 
 // dropEmpty leaves out what JSON writes for members that are not there, so that a definition is measured
