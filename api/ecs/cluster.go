@@ -217,24 +217,20 @@ func (s *Server) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) 
 
 // emptyCluster checks that nothing but automatic container instances is in the cluster, and removes those.
 func emptyCluster(tx *state.Tx, c state.Cluster) error {
-	var members []state.Instance
 	for i := range state.Instances.By(tx, "cluster", c.ARN) {
 		if !i.Automatic && i.Status != statusInactive {
 			return &types.ClusterContainsContainerInstancesException{
 				Message: ptr("The Cluster cannot be deleted while Container Instances are active or draining.")}
 		}
-		members = append(members, i)
-	}
-	for _, i := range members {
 		// A task that is being placed here now writes the node's remaining resources: meet it there.
 		state.Nodes.Get(tx, i.NodeID)
-		state.Instances.Delete(tx, i.ARN)
 	}
 	for t := range state.Tasks.By(tx, "cluster", c.ARN) {
 		if t.Last != lifecycle.Stopped {
 			return &types.ClusterContainsTasksException{Message: ptr("The Cluster cannot be deleted while Tasks are active.")}
 		}
 	}
+	state.LeaveCluster(tx, c.ARN)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -66,7 +67,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		state.Nodes.Put(tx, n)
 		state.JoinNode(tx, n, wire.Now(ctx))
 		if !n.EveryCluster {
-			leaveClusters(tx, n, c)
+			state.LeaveNode(tx, n.ID) // this cluster's is written again below
 		}
 
 		if joined, ok := membership(tx, c.ARN, n.ID); ok {
@@ -77,7 +78,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		}
 		if i.Status == "" || i.Status == statusInactive {
 			i.Status = statusActive
-			i.RegisteredAt = wire.Now(ctx)
+			i.RegisteredAt, i.DeregisteredAt = wire.Now(ctx), time.Time{}
 		}
 		i.Automatic = n.EveryCluster
 		i.Tags = withTags(i.Tags, in.Tags)
@@ -120,23 +121,6 @@ func (s *Server) registered(tx *state.Tx, c state.Cluster, in *ecs.RegisterConta
 		return i, n, instanceNotFound()
 	}
 	return i, n, nil
-}
-
-// leaveClusters takes a node that served every cluster, and now serves only one, out of the others. It gets
-// no new tasks there; those that it has run on.
-func leaveClusters(tx *state.Tx, n state.Node, but state.Cluster) {
-	for i := range state.Instances.By(tx, "node", n.ID) {
-		if !i.Automatic || i.ClusterARN == but.ARN || i.Status == statusInactive {
-			continue
-		}
-		if running, pending := countTasks(tx, i.ARN); running+pending == 0 {
-			state.Instances.Delete(tx, i.ARN)
-			continue
-		}
-		i.Status = statusInactive
-		i.Version++
-		state.Instances.Put(tx, i)
-	}
 }
 
 // membership finds the container instance that a node is in a cluster.
@@ -215,7 +199,7 @@ func (s *Server) DeregisterContainerInstance(ctx context.Context, in *ecs.Deregi
 			state.Tasks.Put(tx, t)
 		}
 		if i.Status != statusInactive {
-			i.Status = statusInactive
+			i.Status, i.DeregisteredAt = statusInactive, wire.Now(ctx)
 			i.Version++
 			state.Instances.Put(tx, i)
 		}
