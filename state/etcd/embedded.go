@@ -43,8 +43,9 @@ type Config struct {
 // A cluster of one is tuned for a quick start and little memory.
 const (
 	// A member that is alone elects itself after one or two ticks of the clock, at start only: nobody
-	// ever calls another election.
-	tick          = 10 * time.Millisecond
+	// ever calls another election. The clock ticks for ever, though: at 10 ms an idle etcd used 2.7 % of
+	// a core.
+	tick          = 25 * time.Millisecond
 	electionTicks = 2
 
 	// Nobody is behind, so entries that are applied need not be kept for catching up.
