@@ -37,10 +37,10 @@ func (r *running) update(f func(*state.Tx)) {
 	}
 }
 
-// run starts a server on a listener. Everything has ended when the test has.
-func run(t testing.TB, listener net.Listener, dial func(context.Context, string, string) (net.Conn, error), before func(*state.Tx)) *running {
+// run starts a server on a listener, for a limited time. Everything has ended when the test has.
+func run(t testing.TB, limit time.Duration, listener net.Listener, dial func(context.Context, string, string) (net.Conn, error), before func(*state.Tx)) *running {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	store, err := state.Open(ctx, &state.Memory{})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func runOnLoopback(t testing.TB, before func(*state.Tx)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, listener, (&net.Dialer{}).DialContext, before)
+	return run(t, time.Minute, listener, (&net.Dialer{}).DialContext, before)
 }
 
 func (r *running) dial(path string, query url.Values) (*websocket.Conn, *http.Response, error) {
@@ -137,9 +137,7 @@ func (r *running) say(conn *websocket.Conn, m protocol.Message) {
 // await returns when the node is as asked for.
 func (r *running) await(what string, ok func(state.Node) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Minute)
-	defer cancel()
-	for range r.store.Watch(ctx, 0) {
+	for range r.store.Watch(r.ctx, 0) {
 		found := false
 		r.store.View(func(reader *state.Reader) {
 			n, _ := state.Nodes.Get(reader, "n1")
@@ -331,7 +329,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 func TestASilentNodeIsNotConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{accept: make(chan net.Conn)}
-		r := run(t, p, p.dial, nil)
+		r := run(t, time.Hour, p, p.dial, nil)
 		conn := r.connect("i1")
 		begun := time.Now()
 		heartbeats := 0
@@ -360,7 +358,7 @@ func TestASilentNodeIsNotConnected(t *testing.T) {
 func TestTelemetryHearsFromTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{accept: make(chan net.Conn)}
-		r := run(t, p, p.dial, nil)
+		r := run(t, time.Hour, p, p.dial, nil)
 		conn, _, err := r.dial("/tcs/ws", url.Values{"containerInstance": {instanceARN("i1")}})
 		if err != nil {
 			t.Fatal(err)
