@@ -79,7 +79,11 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err := os.MkdirAll(filepath.Dir(LogPath(r.dataDir, task.ARN, c.Name)), 0o700); err != nil {
 		return nil, err
 	}
-	usr, err := r.images.lookUpUser(ctx, image, userOf(docker, image))
+	insides, err := r.images.lookInto(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	user, err := insides.lookUpUser(userOf(docker, image))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 		return nil, err
 	}
 	spec, err := buildSpec(specInput{
-		id: id, task: task, container: c, docker: docker, image: image, user: usr,
+		id: id, task: task, container: c, docker: docker, image: image, insides: insides, user: user,
 		hostname: hostname, netns: attached.Netns, dir: dir, volumes: volumes,
 		cgroup: r.cgroups.path(task.ARN, id),
 	})
@@ -243,4 +247,3 @@ func labelsOf(task *protocol.Task, c *protocol.Container, docker dockerConfig, i
 	}
 	return labels
 }
-

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,8 +35,10 @@ type engine struct {
 	socket string
 }
 
+func engineRoot(dataDir string) string { return filepath.Join(dataDir, "containerd") }
+
 // The state folder's names are part of every bundle's and socket's path, so they are short.
-func stateDir(runtimeDir string) string   { return filepath.Join(runtimeDir, "c") }
+func stateDir(runtimeDir string) string    { return filepath.Join(runtimeDir, "c") }
 func shimSockets(runtimeDir string) string { return filepath.Join(runtimeDir, "s") }
 
 // SocketPath is where the engine that uses this runtime folder listens.
@@ -46,7 +49,9 @@ func bundles(runtimeDir string) string {
 	return filepath.Join(stateDir(runtimeDir), "io.containerd.runtime.v2.task", Namespace)
 }
 
-func openEngine(ctx context.Context, dataDir, runtimeDir string) (_ *engine, err error) {
+// openEngine starts the server. Before it looks at what is there, but when it is sure that no other server does, prepare is
+// called.
+func openEngine(ctx context.Context, dataDir, runtimeDir string, prepare func(context.Context) error) (_ *engine, err error) {
 	if dir := shimSockets(runtimeDir); len(dir) > maxShimSocketDir {
 		return nil, fmt.Errorf("the runtime folder %s is too long: %d bytes at most", runtimeDir, maxShimSocketDir-len("/s"))
 	}
@@ -56,7 +61,7 @@ func openEngine(ctx context.Context, dataDir, runtimeDir string) (_ *engine, err
 			e.close()
 		}
 	}()
-	root := filepath.Join(dataDir, "containerd")
+	root := engineRoot(dataDir)
 	for _, dir := range []string{root, runtimeDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -71,6 +76,16 @@ func openEngine(ctx context.Context, dataDir, runtimeDir string) (_ *engine, err
 	}
 	if err := link(e.socket, filepath.Join(dataDir, socketName)); err != nil {
 		return nil, err
+	}
+	if err := prepare(ctx); err != nil {
+		return nil, err
+	}
+	// Layers are unpacked in mounts of this folder. Those that a killed process left are of no use.
+	if err := mount.SetTempMountLocation(filepath.Join(runtimeDir, "m")); err != nil {
+		return nil, err
+	}
+	if warnings, err := mount.CleanupTempMounts(unix.MNT_DETACH); err != nil {
+		return nil, fmt.Errorf("cannot clear away old mounts: %w", errors.Join(append(warnings, err)...))
 	}
 	config := &srvconfig.Config{
 		Version: 4,

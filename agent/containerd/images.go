@@ -53,14 +53,16 @@ type image struct {
 	config ocispec.Image
 	loaded bool
 
-	accounts *accounts
+	insides *insides
 }
 
-// accounts are an image's files of users and groups, read when first needed.
-type accounts struct {
+// insides is what must be known of the files in an image. It is looked at once, when first needed.
+type insides struct {
 	mu            sync.Mutex
-	read          bool
+	seen          bool
 	passwd, group []byte
+	// thirtyTwoBit: it has a loader for 32-bit programs.
+	thirtyTwoBit bool
 }
 
 func newImages(c *client.Client) *Images {
@@ -146,7 +148,7 @@ func (s *Images) info(ctx context.Context, img images.Image) (*image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the image %s: %w", img.Name, err)
 		}
-		info = &image{target: img.Target, config: config, accounts: new(accounts)}
+		info = &image{target: img.Target, config: config, insides: new(insides)}
 		s.mu.Lock()
 		s.known[img.Target.Digest] = info
 		s.mu.Unlock()
@@ -191,23 +193,35 @@ func (s *Images) unpack(ctx context.Context, i *image) error {
 	return nil
 }
 
-// readAccounts returns the image's /etc/passwd and /etc/group, empty where it has none.
-func (s *Images) readAccounts(ctx context.Context, i *image) (passwd, group []byte, err error) {
-	i.accounts.mu.Lock()
-	defer i.accounts.mu.Unlock()
-	if !i.accounts.read && len(i.config.RootFS.DiffIDs) > 0 {
-		err := s.view(ctx, i, func(layers []string) (err error) {
-			if i.accounts.passwd, err = readInLayers(layers, "etc/passwd"); err == nil {
-				i.accounts.group, err = readInLayers(layers, "etc/group")
-			}
-			return err
-		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot read the users of the image %s: %w", i.name, err)
+// lookInto returns what must be known of the image's files.
+func (s *Images) lookInto(ctx context.Context, i *image) (*insides, error) {
+	in := i.insides
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.seen && len(i.config.RootFS.DiffIDs) > 0 {
+		if err := s.view(ctx, i, in.look); err != nil {
+			return nil, fmt.Errorf("cannot look into the image %s: %w", i.name, err)
 		}
 	}
-	i.accounts.read = true
-	return i.accounts.passwd, i.accounts.group, nil
+	in.seen = true
+	return in, nil
+}
+
+func (in *insides) look(layers []string) (err error) {
+	if in.passwd, err = readInLayers(layers, "etc/passwd"); err != nil {
+		return err
+	}
+	if in.group, err = readInLayers(layers, "etc/group"); err != nil {
+		return err
+	}
+	for _, layer := range layers {
+		for _, loader := range []string{"lib/ld-linux.so.2", "usr/lib/ld-linux.so.2", "lib/ld-musl-i386.so.1"} {
+			if _, err := os.Lstat(filepath.Join(layer, loader)); err == nil {
+				in.thirtyTwoBit = true
+			}
+		}
+	}
+	return nil
 }
 
 // view calls look with the folders of the image's layers, the uppermost first. Nothing is mounted, so nothing can stay

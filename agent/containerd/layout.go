@@ -73,6 +73,9 @@ const taskRecordVersion = 1
 
 func (r *Runtime) recordTask(task *protocol.Task) error {
 	rec := taskRecord{Version: taskRecordVersion, ARN: task.ARN}
+	if len(task.Containers) == 0 {
+		return nil // not more than is recorded
+	}
 	for _, c := range task.Containers {
 		rec.Containers = append(rec.Containers, c.Name)
 	}

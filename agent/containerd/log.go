@@ -22,9 +22,10 @@ func logTo(l *slog.Logger) {
 type forwarder struct{ to *slog.Logger }
 
 func (f forwarder) Format(e *log.Entry) ([]byte, error) {
-	level := slog.LevelWarn
+	// Its words are for those who run containerd, who are not our users: a task that fails to start is no error of ours.
+	level := slog.LevelDebug
 	if e.Level < log.WarnLevel { // smaller is worse
-		level = slog.LevelError
+		level = slog.LevelWarn
 	}
 	attrs := make([]any, 0, 2*len(e.Data))
 	for _, key := range slices.Sorted(maps.Keys(e.Data)) {

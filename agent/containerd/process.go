@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/moby/sys/signal"
+	"golang.org/x/sync/errgroup"
 
 	"havn/lifecycle"
 	"havn/protocol"
@@ -44,6 +46,7 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 	} else if err := markStarted(dir); err != nil {
 		return lifecycle.Result{}, fmt.Errorf("cannot mark the container as started: %w", err)
 	}
+	at := time.Now() // not after the process has begun, which may end before we hear of it
 	_, err = r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id})
 	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) && before.IsZero() {
 		err = r.createAndStart(ctx, task, c)
@@ -55,7 +58,6 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 		}
 		return lifecycle.Result{}, err
 	}
-	at := time.Now()
 	return lifecycle.Result{StartedAt: at}, nil
 }
 
@@ -121,8 +123,8 @@ func (r *Runtime) waitFor(ctx context.Context, id string) (exit, error) {
 	}
 }
 
-func (r *Runtime) stopContainer(ctx context.Context, task *protocol.Task, c *protocol.Container, grace time.Duration) error {
-	id := containerID(task.ARN, c.Name)
+func (r *Runtime) stopContainer(ctx context.Context, taskARN, container string, grace time.Duration) error {
+	id := containerID(taskARN, container)
 	status, err := r.status(ctx, id)
 	switch {
 	case errdefs.IsNotFound(err):
@@ -183,8 +185,8 @@ func stopSignal(s string) syscall.Signal {
 	return syscall.SIGTERM
 }
 
-// removeAll is for a caller who knows only the task's ARN.
-func (r *Runtime) removeAll(ctx context.Context, task *protocol.Task) error {
+// each does something with each container of the task that is known of, for a caller who may know only its ARN.
+func (r *Runtime) each(ctx context.Context, task *protocol.Task, do func(container string) error) error {
 	names, err := r.containerNames(task)
 	if err != nil {
 		r.log.Warn("cannot read what a task had", "task", task.ARN, "error", err)
@@ -194,14 +196,16 @@ func (r *Runtime) removeAll(ctx context.Context, task *protocol.Task) error {
 		return err
 	}
 	for _, c := range recorded {
-		names = append(names, c.Labels[labelContainer])
-	}
-	for _, name := range names {
-		if err := r.remove(ctx, task.ARN, name); err != nil {
-			return err
+		if name := c.Labels[labelContainer]; !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return nil
+	var all errgroup.Group
+	all.SetLimit(parallel)
+	for _, name := range names {
+		all.Go(func() error { return do(name) })
+	}
+	return all.Wait()
 }
 
 // remove deletes the record last but for the folder: as long as there is anything, Tasks names the task.

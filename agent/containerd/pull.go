@@ -72,4 +72,3 @@ func (s *Images) ensureUnpacked(ctx context.Context, i *image) error {
 	}
 	return s.unpack(ctx, i)
 }
-

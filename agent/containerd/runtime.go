@@ -99,7 +99,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		return nil, err
 	}
 	logTo(c.Log)
-	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir); err != nil {
+	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, r.keepExited); err != nil {
 		return nil, err
 	}
 	if r.client, err = dial(r.engine.socket); err != nil {
@@ -194,15 +194,19 @@ func (r *Runtime) perform(ctx context.Context, task *protocol.Task, e lifecycle.
 	case lifecycle.Discard:
 		return lifecycle.Result{}, r.discard(task)
 	}
-	if e.Verb == lifecycle.Remove && e.Container == "" {
-		return lifecycle.Result{}, r.removeAll(ctx, task)
+	if e.Container == "" { // whatever there is of the task, which may be known by its ARN only
+		switch e.Verb {
+		case lifecycle.Remove, lifecycle.Stop:
+			return lifecycle.Result{}, r.each(ctx, task, func(name string) error {
+				if e.Verb == lifecycle.Stop {
+					return r.stopContainer(ctx, task.ARN, name, e.Grace)
+				}
+				return r.remove(ctx, task.ARN, name)
+			})
+		}
 	}
 	i := slices.IndexFunc(task.Containers, func(c protocol.Container) bool { return c.Name == e.Container })
 	if i < 0 {
-		// What must go can go without being known.
-		if e.Verb == lifecycle.Remove {
-			return lifecycle.Result{}, r.remove(ctx, task.ARN, e.Container)
-		}
 		return lifecycle.Result{}, fmt.Errorf("task %s has no container %q", task.ARN, e.Container)
 	}
 	c := &task.Containers[i]
@@ -216,10 +220,9 @@ func (r *Runtime) perform(ctx context.Context, task *protocol.Task, e lifecycle.
 	case lifecycle.Wait:
 		return r.wait(ctx, task, c)
 	case lifecycle.Stop:
-		return lifecycle.Result{}, r.stopContainer(ctx, task, c, e.Grace)
+		return lifecycle.Result{}, r.stopContainer(ctx, task.ARN, c.Name, e.Grace)
 	case lifecycle.Remove:
 		return lifecycle.Result{}, r.remove(ctx, task.ARN, c.Name)
 	}
 	return lifecycle.Result{}, fmt.Errorf("the verb %q is not known", e.Verb)
 }
-

@@ -52,7 +52,7 @@ func (r *Runtime) Destroy(ctx context.Context) error {
 	for _, name := range []string{socketName, socketName + ".ttrpc", shimName, runcName} {
 		os.Remove(filepath.Join(r.runtimeDir, name))
 	}
-	for _, dir := range []string{stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r")} {
+	for _, dir := range []string{stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r"), filepath.Join(r.runtimeDir, "m")} {
 		if err := removeUnmounted(dir); err != nil {
 			return fmt.Errorf("cannot destroy the container runtime: %w", err)
 		}
@@ -69,7 +69,7 @@ func (r *Runtime) destroy(ctx context.Context) error {
 	var failed error
 	for _, arn := range arns {
 		task := &protocol.Task{ARN: arn}
-		err := r.removeAll(ctx, task)
+		err := r.each(ctx, task, func(name string) error { return r.remove(ctx, arn, name) })
 		if err == nil {
 			err = r.disconnect(ctx, task)
 		}

@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,12 +12,8 @@ import (
 )
 
 // lookUpUser resolves USER[:GROUP], names or numbers, by the image's own accounts.
-func (s *Images) lookUpUser(ctx context.Context, i *image, name string) (specs.User, error) {
-	passwd, group, err := s.readAccounts(ctx, i)
-	if err != nil {
-		return specs.User{}, err
-	}
-	found, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
+func (in *insides) lookUpUser(name string) (specs.User, error) {
+	found, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(in.passwd), bytes.NewReader(in.group))
 	if err != nil {
 		return specs.User{}, fmt.Errorf("unable to find user %s: %w", name, err)
 	}

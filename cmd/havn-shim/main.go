@@ -9,12 +9,30 @@ package main
 
 import (
 	"context"
+	"errors"
+	"runtime"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task/plugin"
 	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/log"
 )
 
 func main() {
+	log.L.Logger.AddHook(watcherEnd{})
 	shim.RunShim(context.Background(), manager.NewShimManager("io.containerd.runc.v2"))
+}
+
+// watcherEnd ends the goroutine that watches for the kernel's out-of-memory kills on cgroup v1. It does not know the error
+// that tells it of a shutdown, and would log it in a tight loop, thousands of times, until the process is gone.
+type watcherEnd struct{}
+
+func (watcherEnd) Levels() []log.Level { return []log.Level{log.ErrorLevel} }
+
+func (watcherEnd) Fire(e *log.Entry) error {
+	if err, ok := e.Data["error"].(error); ok && e.Message == "cgroups: epoll wait" && errors.Is(err, shutdown.ErrShutdown) {
+		runtime.Goexit()
+	}
+	return nil
 }

@@ -1,0 +1,116 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/oci"
+
+	"havn/lifecycle"
+)
+
+// The floor is what a bare containerd client needs to create and start an image on the same engine: a record with a
+// snapshot, a task, its start. Runtime is what Perform needs for it, with Docker's seccomp profile, /etc files, log and a
+// bridged network. Compare their numbers from one run; RuntimeAndFloor takes turns, so that both meet the same weather:
+//
+//	go test -run=^$ -bench=. -benchtime=50x ./agent/containerd
+
+func BenchmarkFloor(b *testing.B)           { benchmark(b, true, false) }
+func BenchmarkRuntime(b *testing.B)         { benchmark(b, false, true) }
+func BenchmarkRuntimeAndFloor(b *testing.B) { benchmark(b, true, true) }
+
+func benchmark(b *testing.B, floor, runtime bool) {
+	n := newNode(b)
+	n.load("bench:latest", busybox(b, nil))
+	took := make(durations)
+	for b.Loop() {
+		if floor {
+			n.floor(took)
+		}
+		if runtime {
+			n.timed(took)
+		}
+	}
+	took.report(b)
+}
+
+func (n *node) floor(took durations) {
+	b, ctx := n.tb, context.Background()
+	taskNumber++
+	id := fmt.Sprintf("floor-%d", taskNumber)
+	img, err := n.client.GetImage(ctx, "docker.io/library/bench:latest")
+	if err != nil {
+		b.Fatal(err)
+	}
+	runc := client.WithRuntime(n.shim, &options.Options{BinaryName: n.runc, Root: filepath.Join(n.runtimeDir, "r")})
+	begin := time.Now()
+	c, err := n.client.NewContainer(ctx, id, client.WithNewSnapshot(id, img), runc, client.WithNewSpec(oci.WithImageConfig(img)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := c.NewTask(ctx, cio.NullIO)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := t.Start(ctx); err != nil {
+		b.Fatal(err)
+	}
+	took.add("floor", begin)
+	if _, err := t.Delete(ctx, client.WithProcessKill); err != nil {
+		b.Fatal(err)
+	}
+	if err := c.Delete(ctx, client.WithSnapshotCleanup); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (n *node) timed(took durations) {
+	task := oneTask("bench")
+	task.NetworkMode = "bridge"
+	begin := time.Now()
+	for _, v := range []lifecycle.Verb{lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start} {
+		begin := time.Now()
+		e := lifecycle.Effect{Verb: v}
+		if v != lifecycle.Connect {
+			e.Container = "c"
+		}
+		if r := n.Perform(context.Background(), task, e); r.Reason != "" {
+			n.tb.Fatal(r.Reason)
+		}
+		took.add(string(v), begin)
+	}
+	took.add("runtime", begin)
+	n.clean(task)
+}
+
+// durations collects how long things took, by their name.
+type durations map[string][]time.Duration
+
+func (d durations) add(what string, begin time.Time) { d[what] = append(d[what], time.Since(begin)) }
+
+func (d durations) report(b *testing.B) {
+	at := func(what string, percent int) float64 {
+		all := d[what]
+		slices.Sort(all)
+		return float64(all[len(all)*percent/100].Microseconds()) / 1000
+	}
+	for what := range d {
+		b.ReportMetric(at(what, 50), what+"-p50-ms")
+	}
+	for _, what := range []string{"floor", "runtime"} {
+		if len(d[what]) > 0 {
+			b.ReportMetric(at(what, 99), what+"-p99-ms")
+		}
+	}
+	if len(d["floor"]) > 0 && len(d["runtime"]) > 0 {
+		b.ReportMetric(at("runtime", 50)/at("floor", 50), "runtime/floor")
+	}
+	b.ReportMetric(0, "ns/op") // it would count the cleaning
+}
