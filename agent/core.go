@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"container/heap"
 	"maps"
 	"slices"
 	"time"
@@ -68,6 +69,7 @@ type Core struct {
 	tasks    map[string]*task
 
 	touched   []string // since the last plan, in order; may name one twice
+	alarms    alarms
 	saveFirst bool
 	replies   []protocol.Message
 	stopped   []string // ARNs of stopped tasks, the oldest first
@@ -211,26 +213,36 @@ func (c *Core) Next(now time.Time) Plan {
 		c.hurryOldest()
 	}
 	c.tell(&p)
-	for _, t := range c.tasks {
-		if !t.wake.IsZero() && (p.Wake.IsZero() || t.wake.Before(p.Wake)) {
-			p.Wake = t.wake
-		}
-	}
+	p.Wake = c.nextAlarm()
 	return p
 }
 
 func (c *Core) touchWoken(now time.Time) {
-	first := len(c.touched)
-	for arn, t := range c.tasks {
-		if !t.wake.IsZero() && !now.Before(t.wake) {
-			c.touch(arn)
-		}
+	for at := c.nextAlarm(); !at.IsZero() && !now.Before(at); at = c.nextAlarm() {
+		arn := heap.Pop(&c.alarms).(alarm).task
+		c.tasks[arn].wake = time.Time{}
+		c.touch(arn)
 	}
-	slices.Sort(c.touched[first:])
+}
+
+// nextAlarm is when the first task wants to be woken. Alarms of tasks that have changed their minds since
+// are dropped on the way.
+func (c *Core) nextAlarm() time.Time {
+	for len(c.alarms) > 0 {
+		first := c.alarms[0]
+		if t := c.tasks[first.task]; t != nil && t.wake.Equal(first.at) {
+			return first.at
+		}
+		heap.Pop(&c.alarms)
+	}
+	return time.Time{}
 }
 
 func (c *Core) next(arn string, t *task, now time.Time, p *Plan) {
 	want, wake := t.life.Next(now)
+	if !wake.IsZero() && !t.wake.Equal(wake) {
+		heap.Push(&c.alarms, alarm{wake, arn})
+	}
 	t.wake = wake
 	for _, e := range sortedEffects(t.underway) {
 		if !t.underway[e] && !slices.Contains(want, e) {
@@ -329,6 +341,27 @@ func (c *Core) hurryOldest() {
 			c.touch(c.stopped[i])
 		}
 	}
+}
+
+// alarms is a heap: the earliest first, and by name among equals, so that the same events give the same
+// plans.
+type alarms []alarm
+
+type alarm struct {
+	at   time.Time
+	task string // ARN
+}
+
+func (a alarms) Len() int      { return len(a) }
+func (a alarms) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a alarms) Less(i, j int) bool {
+	return cmp.Or(a[i].at.Compare(a[j].at), cmp.Compare(a[i].task, a[j].task)) < 0
+}
+func (a *alarms) Push(x any) { *a = append(*a, x.(alarm)) }
+func (a *alarms) Pop() any {
+	last := (*a)[len(*a)-1]
+	*a = (*a)[:len(*a)-1]
+	return last
 }
 
 func sortedEffects(m map[lifecycle.Effect]bool) []lifecycle.Effect {

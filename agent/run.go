@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	c.Version, c.RuntimeVersion = cmp.Or(c.Version, "devel"), cmp.Or(c.RuntimeVersion, "unknown")
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the agent's folder: %w", err)
 	}
