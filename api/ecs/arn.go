@@ -138,16 +138,19 @@ func (s *Server) clusterName(ref *string) (string, error) {
 	return name, nil
 }
 
-// cluster resolves a reference to an ACTIVE cluster. An INACTIVE one is as good as none for every
-// operation but DescribeClusters and DeleteCluster.
+// cluster resolves a reference to an ACTIVE cluster. Only DescribeClusters and DeleteCluster take an
+// INACTIVE one.
 func (s *Server) cluster(src state.Source, ref *string) (state.Cluster, error) {
 	name, err := s.clusterName(ref)
 	if err != nil {
 		return state.Cluster{}, err
 	}
 	c, ok := state.Clusters.Get(src, s.clusterARN(name))
-	if !ok || c.Status != statusActive {
+	if !ok {
 		return state.Cluster{}, clusterNotFound()
+	}
+	if c.Status != statusActive {
+		return state.Cluster{}, errClusterInactive
 	}
 	return c, nil
 }

@@ -30,9 +30,7 @@ func clusterNotFound() error {
 	return &types.ClusterNotFoundException{Message: ptr("Cluster not found.")}
 }
 
-func clusterInactive() error {
-	return clientError("The specified cluster is inactive. Specify an active cluster and try again.")
-}
+var errClusterInactive = clientError("The referenced cluster was inactive.")
 
 // unknownDefinition is how DescribeTaskDefinition and its like say that there is none.
 func unknownDefinition() error { return clientError("Unable to describe task definition.") }

@@ -3,6 +3,7 @@ package ecs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +44,9 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 	out := &ecs.RegisterContainerInstanceOutput{}
 	err = s.Store.Update(ctx, func(tx *state.Tx) error {
 		c, err := s.cluster(tx, in.Cluster)
+		if errors.Is(err, errClusterInactive) {
+			return clusterNotFound() // to this, an agent that names no cluster makes the default one anew
+		}
 		if err != nil {
 			return err
 		}
@@ -114,7 +118,7 @@ func (s *Server) registered(tx *state.Tx, c state.Cluster, in *ecs.RegisterConta
 		return i, state.Node{}, err
 	}
 	if i.Status == statusInactive {
-		return i, state.Node{}, invalid("The specified container instance is inactive. Register a new container instance.")
+		return i, state.Node{}, clientError("Container instance %s is inactive.", lastPart(i.ARN))
 	}
 	n, ok := state.Nodes.Get(tx, i.NodeID)
 	if !ok {

@@ -137,7 +137,7 @@ func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
 			return taggedResource{}, clusterNotFound()
 		}
 		if c.Status != statusActive {
-			return taggedResource{}, clusterInactive()
+			return taggedResource{}, invalid("The specified cluster is inactive. Specify an active cluster and try again.")
 		}
 		return taggedResource{c.Tags, func(tx *state.Tx, tags []types.Tag) {
 			c.Tags = tags

@@ -220,7 +220,7 @@ func (s *Server) ListTaskDefinitions(ctx context.Context, in *ecs.ListTaskDefini
 			}
 		}
 	})
-	key := func(d state.TaskDefinition) string { return fmt.Sprintf("%s:%010d", d.Family, d.Revision) }
+	key := func(d state.TaskDefinition) string { return fmt.Sprintf("%s\x00%010d", d.Family, d.Revision) }
 	slices.SortFunc(found, func(a, b state.TaskDefinition) int { return strings.Compare(key(a), key(b)) })
 	request := pageRequest{Max: in.MaxResults, Token: in.NextToken,
 		Query: deref(in.FamilyPrefix) + "|" + string(status) + "|" + string(in.Sort)}
