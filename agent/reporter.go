@@ -96,3 +96,6 @@ func timeOrNil(t time.Time) *time.Time {
 	}
 	return &t
 }
+
+// Input is the request that submits the report.
+func (s StateChange) Input() *ecs.SubmitTaskStateChangeInput { return submission(s) }

@@ -1,0 +1,95 @@
+package sim
+
+import (
+	"context"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+
+	"havn/agent"
+	"havn/lifecycle"
+	"havn/state"
+)
+
+// Defect is a part of the world that is broken on purpose. A check that no defect can break is no check.
+type Defect string
+
+// The defects, and which promise each must be caught by.
+const (
+	StartsAnew       Defect = "an agent that starts its containers anew after a crash"
+	StopsTooSoon     Defect = "an agent that reports STOPPED while its containers run"
+	IgnoresStop      Defect = "an agent that forgets in a crash that a task should stop"
+	ForgetsTokens    Defect = "an API that does not look at client tokens"
+	ForgetToSubtract Defect = "a placement that forgets to subtract"
+	LogLies          Defect = "a log that acknowledges what it has not written"
+	GoesBack         Defect = "somebody who makes a STOPPED task PENDING"
+	WrongWriter      Defect = "dispatch writing what is the API's to write"
+	LosesLastWord    Defect = "an agent whose last reports never arrive"
+)
+
+// misremembered is a journal's record as an agent with a defect reads it.
+func (n *node) misremembered(r agent.Record) agent.Record {
+	for i := range r.Life.Containers {
+		c := &r.Life.Containers[i]
+		switch {
+		case n.w.options.Defect == StartsAnew && c.Phase == lifecycle.Started && r.Life.Desired != lifecycle.Stopped:
+			c.Phase = lifecycle.Pulled
+			if t := n.runtime.tasks[r.Task.ARN]; t != nil {
+				delete(t.containers, c.Name)
+			}
+		case n.w.options.Defect == IgnoresStop && c.Phase == lifecycle.Ended && c.StartedAt.IsZero() && r.Life.Last == lifecycle.Pending:
+			r.Life.Desired, c.Phase = lifecycle.Running, lifecycle.Waiting
+		}
+	}
+	return r
+}
+
+// embellished is a report as an agent with a defect sends it.
+func (p *process) embellished(s agent.StateChange) agent.StateChange {
+	if p.w.options.Defect == StopsTooSoon && s.Report.Status == lifecycle.Running {
+		s.Report.Status = lifecycle.Stopped
+	}
+	return s
+}
+
+// forgetToSubtract gives a node back what a task has just taken, if that is the defect.
+func (u *users) forgetToSubtract(s *server, out *sdk.RunTaskOutput) {
+	if u.w.options.Defect != ForgetToSubtract || out == nil || len(out.Tasks) == 0 || u.w.server != s {
+		return
+	}
+	s.do(byUser, func(ctx context.Context) error { //nolint:errcheck // the next will do
+		return s.store.Update(ctx, func(tx *state.Tx) error {
+			if t, ok := state.Tasks.Get(tx, *out.Tasks[0].TaskArn); ok {
+				n, _ := state.Nodes.Get(tx, t.NodeID)
+				n.Remaining.CPU += t.Reserved.CPU
+				n.Remaining.Memory += t.Reserved.Memory
+				state.Nodes.Put(tx, n)
+			}
+			return nil
+		})
+	})
+}
+
+// meddle commits what nobody should, if that is the defect.
+func (s *server) meddle() {
+	if s.w.options.Defect != GoesBack && s.w.options.Defect != WrongWriter {
+		return
+	}
+	s.do(byDispatch, func(ctx context.Context) error { //nolint:errcheck // the next will do
+		return s.store.Update(ctx, func(tx *state.Tx) error {
+			if s.w.options.Defect == WrongWriter {
+				for n := range state.Nodes.All(tx) {
+					n.EC2InstanceID = "i-meddle"
+					state.Nodes.Put(tx, n)
+				}
+				return nil
+			}
+			for t := range state.Tasks.All(tx) {
+				if t.Last == lifecycle.Stopped {
+					t.Last = lifecycle.Pending
+					state.Tasks.Put(tx, t)
+				}
+			}
+			return nil
+		})
+	})
+}
