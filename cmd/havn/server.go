@@ -104,7 +104,8 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 		case <-time.After(nodeTimeout):
 			log.Warn("the node has not connected yet; tasks wait for it")
 		case <-ctx.Done():
-			return s, ctx.Err()
+			err = ctx.Err()
+			return s, err
 		}
 	}
 	return s, h.writeServer(s.info)

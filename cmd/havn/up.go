@@ -108,6 +108,9 @@ func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err erro
 	defer lock.Close()
 
 	s, err := c.start(ctx, h, log)
+	if ctx.Err() != nil {
+		return nil // told to stop while it started; start has put away what it had made
+	}
 	if err != nil {
 		return err
 	}
