@@ -27,8 +27,9 @@ var capabilities = []string{
 	"com.amazonaws.ecs.capability.docker-remote-api.1.19",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.20",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.21",
+	"com.amazonaws.ecs.capability.logging-driver.json-file",
 	"ecs.capability.full-sync",
-	"ecs.capability.external",
+	"ecs.capability.network.container-port-range",
 }
 
 // errRefused marks an answer of the server that trying again will not change.

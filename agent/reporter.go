@@ -2,13 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/smithy-go"
 
 	"havn/lifecycle"
 )
@@ -33,8 +31,9 @@ func (s *session) submit(ctx context.Context, change StateChange) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		var coded smithy.APIError
-		if errors.As(err, &coded) && coded.ErrorCode() == "InvalidParameterException" {
+		switch code(err) {
+		case "InvalidParameterException", "ClusterNotFoundException":
+			// What it is about is gone for good. To go on would hold up the reports on other tasks.
 			s.log.Warn("the server drops a report", "task", change.Task, "status", change.Report.Status, "error", err)
 			return
 		}

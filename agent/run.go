@@ -157,10 +157,13 @@ func (l *loop) post(ctx context.Context, event func(now time.Time)) {
 	}
 }
 
+// endPatience is how long the end of the agent waits for effects that were cancelled.
+const endPatience = 10 * time.Second
+
 // run takes turns until ctx ends. Then it cancels what is under way, without a word to the containers,
 // and waits for the goroutines to end.
 func (l *loop) run(ctx context.Context) {
-	defer l.wg.Wait()
+	defer l.awaitEnd()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -179,6 +182,19 @@ func (l *loop) run(ctx context.Context) {
 			return
 		}
 		l.gather()
+	}
+}
+
+func (l *loop) awaitEnd() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.wg.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endPatience):
+		l.log.Warn("the agent ends without some effects that do not", "waited", endPatience)
 	}
 }
 
