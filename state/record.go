@@ -24,7 +24,12 @@ var (
 		Index[Task]{"cluster", func(t Task) []string { return []string{t.ClusterARN} }},
 		Index[Task]{"instance", func(t Task) []string { return []string{t.InstanceARN} }},
 		Index[Task]{"node", func(t Task) []string { return []string{t.NodeID} }},
-		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }})
+		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }},
+		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement and listing
+		// need not walk through them.
+		Index[Task]{"unstopped on instance", func(t Task) []string { return unstopped(t, t.InstanceARN) }},
+		Index[Task]{"unstopped on node", func(t Task) []string { return unstopped(t, t.NodeID) }},
+		Index[Task]{"desired in cluster", func(t Task) []string { return []string{t.ClusterARN + "|" + string(t.Desired)} }})
 
 	Nodes = NewTable("node", 1, func(n Node) string { return n.ID })
 
@@ -36,6 +41,13 @@ var (
 
 	AccountSettings = NewTable("account-setting", 1, func(s AccountSetting) string { return s.PrincipalARN + "|" + s.Name })
 )
+
+func unstopped(t Task, value string) []string {
+	if t.Last == lifecycle.Stopped {
+		return nil
+	}
+	return []string{value}
+}
 
 // Cluster is where containers run. Writer: api/ecs.
 type Cluster struct {

@@ -104,6 +104,17 @@ func (t Table[R]) Get(src Source, key string) (R, bool) {
 	return r.record.(R), true
 }
 
+// Peek reads one record in the manner of By: not guarded. It is for looking over many records of which few
+// will matter; Get those.
+func (t Table[R]) Peek(src Source, key string) (R, bool) {
+	r := src.now().get(t.schema, key)
+	if r == nil {
+		var none R
+		return none, false
+	}
+	return r.record.(R), true
+}
+
 // By yields the records that have a value in an index, in the order of their keys. It shows the records
 // as they are when the loop starts; the loop may write. Not guarded.
 func (t Table[R]) By(src Source, index, value string) iter.Seq[R] {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
@@ -67,7 +66,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		if v := in.VersionInfo; v != nil {
 			n.AgentVersion, n.AgentHash, n.DockerVersion = deref(v.AgentVersion), deref(v.AgentHash), deref(v.DockerVersion)
 		}
-		n.Remaining = remaining(tx, n)
+		n = placement.Recount(tx, n)
 		state.Nodes.Put(tx, n)
 		state.JoinNode(tx, n, wire.Now(ctx))
 		if !n.EveryCluster {
@@ -148,27 +147,6 @@ func (s *Server) instance(src state.Source, c state.Cluster, ref string) (state.
 		return state.Instance{}, instanceNotFound()
 	}
 	return i, nil
-}
-
-// remaining is what a node has left: its total without what tasks hold. It is worked out anew whenever the
-// node registers, because the total may have changed; in between, placement keeps it.
-func remaining(src state.Source, n state.Node) state.Resources {
-	left := n.Total
-	left.TCPPorts, left.UDPPorts, left.GPUs = slices.Clone(left.TCPPorts), slices.Clone(left.UDPPorts), slices.Clone(left.GPUs)
-	for t := range state.Tasks.By(src, "node", n.ID) {
-		if t.Last == lifecycle.Stopped {
-			continue
-		}
-		left.CPU -= t.Reserved.CPU
-		left.Memory -= t.Reserved.Memory
-		left.TCPPorts = append(left.TCPPorts, t.Reserved.TCPPorts...)
-		left.UDPPorts = append(left.UDPPorts, t.Reserved.UDPPorts...)
-		left.GPUs = slices.DeleteFunc(left.GPUs, func(id string) bool { return slices.Contains(t.Reserved.GPUs, id) })
-	}
-	slices.Sort(left.TCPPorts)
-	slices.Sort(left.UDPPorts)
-	left.TCPPorts, left.UDPPorts = slices.Compact(left.TCPPorts), slices.Compact(left.UDPPorts)
-	return left
 }
 
 // DeregisterContainerInstance takes a machine out of a cluster. With force, its tasks there are told to
