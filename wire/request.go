@@ -24,6 +24,8 @@ type Request struct {
 	Caller Principal
 	ID     string
 	Now    time.Time
+	// Endpoint is the URL at which the client reached us: scheme and host.
+	Endpoint string
 }
 
 type requestKey struct{}
@@ -60,6 +62,10 @@ func Caller(ctx context.Context) Principal { return request(ctx).Caller }
 
 // RequestID returns the id under which the request is answered and logged.
 func RequestID(ctx context.Context) string { return request(ctx).ID }
+
+// Endpoint returns the URL at which the client reached us, which another machine can reach too: unlike the
+// address that we listen on, it is never 0.0.0.0.
+func Endpoint(ctx context.Context) string { return request(ctx).Endpoint }
 
 // Now returns the time at which the request is being answered. It is the zero
 // time outside a request: handlers are never to fall back on the clock.

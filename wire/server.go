@@ -288,7 +288,7 @@ func (s *Server) answer(b []byte, c *call, r *http.Request) ([]byte, error) {
 	if text := op.input.check(value); text != "" {
 		return b, &Error{BadInput, text}
 	}
-	ctx := WithRequest(r.Context(), Request{Caller: caller, ID: c.id, Now: c.now})
+	ctx := WithRequest(r.Context(), Request{Caller: caller, ID: c.id, Now: c.now, Endpoint: endpoint(r)})
 	out, err := s.perform(ctx, op, in)
 	if err != nil {
 		return b, err
@@ -364,4 +364,11 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 		return s[:i], s[i+1:], true
 	}
 	return "", s, false
+}
+
+func endpoint(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
 }

@@ -155,7 +155,7 @@ func (c upConfig) handler(info serverInfo, store *state.Store, keys map[string]w
 	dispatcher := dispatch.New(dispatch.Config{Store: store, Verify: handshake, Log: log})
 	ecsServer := ecs.NewServer(ecs.Config{
 		Store: store, Region: c.region, Account: c.account, Log: log,
-		PollEndpoint: func(ctx context.Context) string { return info.Endpoint },
+		PollEndpoint: wire.Endpoint, // a node polls where it found us
 	})
 	aws := wire.NewServer(wire.Config{
 		APIs:        []*wire.API{ecsServer.API(), sts.API()},
