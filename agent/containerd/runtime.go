@@ -155,7 +155,7 @@ func (r *Runtime) Socket() string { return r.engine.socket }
 // Images are the images that containers can be made of.
 func (r *Runtime) Images() *Images { return r.images }
 
-// Close stops the engine. Containers run on.
+// Close stops the engine. Containers run on; where there are none, nothing of ours stays under the runtime folder.
 func (r *Runtime) Close() error {
 	if r.stop != nil {
 		r.stop()
@@ -166,6 +166,9 @@ func (r *Runtime) Close() error {
 	}
 	if r.engine != nil {
 		r.engine.close()
+		if r.deserted() {
+			err = errors.Join(err, r.leave())
+		}
 	}
 	return err
 }

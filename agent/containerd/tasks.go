@@ -49,16 +49,30 @@ func (r *Runtime) Destroy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot destroy the container runtime: %w", err)
 	}
+	if err := r.leave(); err != nil {
+		return fmt.Errorf("cannot destroy the container runtime: %w", err)
+	}
+	return nil
+}
+
+// leave deletes what is ours under the runtime folder. Nobody may need it any more: neither the engine nor a shim.
+func (r *Runtime) leave() error {
 	for _, name := range []string{socketName, socketName + ".ttrpc", shimName, runcName} {
 		os.Remove(filepath.Join(r.runtimeDir, name))
 	}
 	for _, dir := range []string{stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r"), filepath.Join(r.runtimeDir, "m")} {
 		if err := removeUnmounted(dir); err != nil {
-			return fmt.Errorf("cannot destroy the container runtime: %w", err)
+			return err
 		}
 	}
 	os.Remove(r.runtimeDir) // unless others have something in it
 	return nil
+}
+
+// deserted reports whether no container has a shim.
+func (r *Runtime) deserted() bool {
+	left, err := os.ReadDir(bundles(r.runtimeDir))
+	return len(left) == 0 && (err == nil || errors.Is(err, os.ErrNotExist))
 }
 
 func (r *Runtime) destroy(ctx context.Context) error {

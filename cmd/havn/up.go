@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -121,5 +122,7 @@ func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err erro
 	log.Info("ready", "endpoint", s.info.Endpoint, "data", h.dir)
 	failure := s.wait(ctx)
 	log.Info("stopping; tasks run on")
-	return errors.Join(failure, s.stop())
+	err = errors.Join(failure, s.stop())
+	os.Remove(h.runtimeDir()) // fails where running containers have something in it
+	return err
 }
