@@ -48,6 +48,8 @@ func (s *Server) API() *wire.API {
 		BodyLimit:  1 << 20,
 		Operations: operations,
 		Shapes:     shapes,
+		// ECS declares no ValidationException, and answers input that its model forbids with this one.
+		ValidationCode: "InvalidParameterException",
 	}
 	s.Register(api)
 	return api
@@ -69,6 +71,15 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.ListTaskDefinitionFamilies)
 	wire.Handle(api, s.DeregisterTaskDefinition)
 	wire.Handle(api, s.DeleteTaskDefinitions)
+
+	wire.Handle(api, s.RunTask)
+	wire.Handle(api, s.StartTask)
+	wire.Handle(api, s.StopTask)
+	wire.Handle(api, s.DescribeTasks)
+	wire.Handle(api, s.ListTasks)
+	wire.Handle(api, s.SubmitTaskStateChange)
+	wire.Handle(api, s.SubmitContainerStateChange)
+	wire.Handle(api, s.SubmitAttachmentStateChanges)
 
 	wire.Handle(api, s.RegisterContainerInstance)
 	wire.Handle(api, s.DeregisterContainerInstance)

@@ -1,0 +1,215 @@
+package ecs
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+	"havn/state"
+)
+
+// describeTask is the task as ECS prints it. Lists that ECS always prints are never left out, or
+// configuration tools would see drift.
+func describeTask(src state.Source, t state.Task, include []types.TaskField) types.Task {
+	d, _ := state.TaskDefinitions.Get(src, t.DefinitionARN) // still there as long as the task is described
+	n, _ := state.Nodes.Peek(src, t.NodeID)
+	size := taskSize(d.Spec, t.Overrides)
+	connectivity, connectivityAt := connectivity(t, n)
+	out := types.Task{
+		Attachments:          []types.Attachment{},
+		Attributes:           cpuArchitecture(n),
+		AvailabilityZone:     present(attributeValue(n.Attributes, attributeZone)),
+		CapacityProviderName: present(t.CapacityProvider),
+		ClusterArn:           ptr(t.ClusterARN),
+		Connectivity:         connectivity,
+		ConnectivityAt:       known(connectivityAt),
+		ContainerInstanceArn: present(t.InstanceARN),
+		Containers:           []types.Container{},
+		Cpu:                  ptr(strconv.FormatInt(size.CPU, 10)),
+		CreatedAt:            known(t.CreatedAt),
+		DesiredStatus:        ptr(string(t.Desired)),
+		EnableExecuteCommand: t.EnableExecuteCommand,
+		ExecutionStoppedAt:   known(t.ExecutionStoppedAt),
+		Group:                ptr(t.Group),
+		HealthStatus:         types.HealthStatusUnknown,
+		LastStatus:           ptr(string(t.Last)),
+		LaunchType:           t.LaunchType,
+		Memory:               ptr(strconv.FormatInt(size.Memory, 10)),
+		Overrides:            describeOverrides(t.Overrides, d.Spec),
+		PlatformVersion:      present(t.PlatformVersion),
+		PullStartedAt:        known(t.PullStartedAt),
+		PullStoppedAt:        known(t.PullStoppedAt),
+		StartedAt:            known(t.StartedAt),
+		StartedBy:            present(t.StartedBy),
+		StopCode:             t.StopCode,
+		StoppedAt:            known(t.StoppedAt),
+		StoppedReason:        present(t.StoppedReason),
+		StoppingAt:           known(t.StoppingAt),
+		Tags:                 []types.Tag{},
+		TaskArn:              ptr(t.ARN),
+		TaskDefinitionArn:    ptr(t.DefinitionARN),
+		Version:              t.Version,
+	}
+	if slices.Contains(include, types.TaskFieldTags) {
+		out.Tags = listed(t.Tags)
+	}
+	for _, c := range t.Containers {
+		out.Containers = append(out.Containers, describeContainer(t, c, containerNamed(&d.Spec, c.Name)))
+	}
+	return out
+}
+
+func describeContainer(t state.Task, c state.Container, spec *types.ContainerDefinition) types.Container {
+	out := types.Container{
+		ContainerArn:      ptr(c.ARN),
+		ExitCode:          c.ExitCode,
+		HealthStatus:      types.HealthStatusUnknown,
+		Image:             ptr(c.Image),
+		ImageDigest:       present(c.ImageDigest),
+		LastStatus:        ptr(string(c.Last)),
+		Name:              ptr(c.Name),
+		NetworkBindings:   []types.NetworkBinding{},
+		NetworkInterfaces: []types.NetworkInterface{},
+		Reason:            present(c.Reason),
+		RuntimeId:         present(c.RuntimeID),
+		TaskArn:           ptr(t.ARN),
+	}
+	if spec != nil {
+		size := containerSize(*spec, overrideOf(t.Overrides, c.Name))
+		out.Cpu = ptr(strconv.FormatInt(size.cpu, 10))
+		out.Memory = presentNumber(size.memory)
+		out.MemoryReservation = presentNumber(size.reservation)
+	}
+	for _, b := range c.Bindings {
+		binding := types.NetworkBinding{BindIP: present(b.BindIP), Protocol: types.TransportProtocol(b.Protocol)}
+		if b.ContainerPortRange != "" {
+			binding.ContainerPortRange, binding.HostPortRange = ptr(b.ContainerPortRange), ptr(b.HostPortRange)
+		} else {
+			binding.ContainerPort, binding.HostPort = ptr(int32(b.ContainerPort)), ptr(int32(b.HostPort))
+		}
+		out.NetworkBindings = append(out.NetworkBindings, binding)
+	}
+	return out
+}
+
+func presentNumber(v int64) *string {
+	if v == 0 {
+		return nil
+	}
+	return ptr(strconv.FormatInt(v, 10))
+}
+
+// describeOverrides names every container, overridden or not, as ECS does.
+func describeOverrides(o types.TaskOverride, spec types.TaskDefinition) *types.TaskOverride {
+	o.ContainerOverrides = slices.Clone(o.ContainerOverrides)
+	for _, c := range spec.ContainerDefinitions {
+		if !slices.ContainsFunc(o.ContainerOverrides, func(co types.ContainerOverride) bool { return deref(co.Name) == deref(c.Name) }) {
+			o.ContainerOverrides = append(o.ContainerOverrides, types.ContainerOverride{Name: c.Name})
+		}
+	}
+	o.ContainerOverrides = listed(o.ContainerOverrides)
+	o.InferenceAcceleratorOverrides = listed(o.InferenceAcceleratorOverrides)
+	return &o
+}
+
+// connectivity is that of the task's node, from the first time that the node spoke of the task until the
+// task has stopped; and when it last became CONNECTED.
+func connectivity(t state.Task, n state.Node) (types.Connectivity, time.Time) {
+	switch {
+	case t.ConnectedAt.IsZero():
+		return "", time.Time{}
+	case t.Last == lifecycle.Stopped:
+		return types.ConnectivityConnected, t.ConnectedAt
+	case !n.Connected:
+		return types.ConnectivityDisconnected, t.ConnectedAt
+	case n.ConnectedAt.After(t.ConnectedAt):
+		return types.ConnectivityConnected, n.ConnectedAt
+	}
+	return types.ConnectivityConnected, t.ConnectedAt
+}
+
+// attributeCPUArchitecture is the one attribute of its node that a task is described with.
+const attributeCPUArchitecture = "ecs.cpu-architecture"
+
+func cpuArchitecture(n state.Node) []types.Attribute {
+	if v := attributeValue(n.Attributes, attributeCPUArchitecture); v != "" {
+		return []types.Attribute{{Name: ptr(attributeCPUArchitecture), Value: ptr(v)}}
+	}
+	return []types.Attribute{}
+}
+
+// size is what a container asks for: CPU units, and MiB of memory as limit and as reservation.
+type size struct{ cpu, memory, reservation int64 }
+
+func containerSize(c types.ContainerDefinition, o types.ContainerOverride) size {
+	pick := func(over *int32, own int32) int64 {
+		if over != nil {
+			return int64(*over)
+		}
+		return int64(own)
+	}
+	return size{
+		cpu:         pick(o.Cpu, c.Cpu),
+		memory:      pick(o.Memory, deref(c.Memory)),
+		reservation: pick(o.MemoryReservation, deref(c.MemoryReservation)),
+	}
+}
+
+// taskSize is the CPU and memory that a task takes of its node: what it says for the whole task, else the
+// sum over its containers, each with its reservation where it has one, else its limit.
+// Developer Guide, "Task definition parameters", memoryReservation.
+func taskSize(spec types.TaskDefinition, o types.TaskOverride) state.Resources {
+	var sum state.Resources
+	for _, c := range spec.ContainerDefinitions {
+		s := containerSize(c, overrideOf(o, deref(c.Name)))
+		sum.CPU += s.cpu
+		if s.reservation > 0 {
+			sum.Memory += s.reservation
+		} else {
+			sum.Memory += s.memory
+		}
+	}
+	if cpu := amount(firstOf(o.Cpu, spec.Cpu)); cpu > 0 {
+		sum.CPU = cpu
+	}
+	if memory := amount(firstOf(o.Memory, spec.Memory)); memory > 0 {
+		sum.Memory = memory
+	}
+	return sum
+}
+
+func overrideOf(o types.TaskOverride, container string) types.ContainerOverride {
+	for _, c := range o.ContainerOverrides {
+		if deref(c.Name) == container {
+			return c
+		}
+	}
+	return types.ContainerOverride{}
+}
+
+// firstOf is the first that was said.
+func firstOf[T any](values ...*T) *T {
+	for _, v := range values {
+		if v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// newContainers are a new task's containers, of which nothing has been seen yet.
+func (s *Server) newContainers(tx *state.Tx, cluster, task string, spec types.TaskDefinition) []state.Container {
+	var all []state.Container
+	for _, c := range spec.ContainerDefinitions {
+		all = append(all, state.Container{
+			ARN:   s.containerARN(cluster, task, tx.NewID()),
+			Name:  deref(c.Name),
+			Image: deref(c.Image),
+			Last:  lifecycle.Pending,
+		})
+	}
+	return all
+}

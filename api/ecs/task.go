@@ -1,0 +1,354 @@
+package ecs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+	"havn/placement"
+	"havn/state"
+	"havn/wire"
+)
+
+// The limits of RunTask and StartTask. API Reference, "RunTask".
+const (
+	maxCount     = 10
+	maxStartedBy = 128
+	maxGroup     = 255
+	maxReference = 1024
+	maxReason    = 1024
+)
+
+// order is what RunTask and StartTask have in common: tasks of one definition that someone wants.
+type order struct {
+	cluster    state.Cluster
+	definition state.TaskDefinition
+	group      string
+	startedBy  string
+	reference  string
+	overrides  types.TaskOverride
+	tags       []types.Tag
+	managed    bool
+}
+
+// RunTask places copies of a task definition on the container instances of a cluster. What finds no place
+// is in the answer's failures; the rest runs.
+func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTaskOutput, error) {
+	count := 1
+	if in.Count != nil {
+		count = int(*in.Count)
+	}
+	if count < 1 || count > maxCount {
+		return nil, invalid("Count must be between 1 and %d.", maxCount)
+	}
+	if err := refuseUnsupported(unsupportedInRun(in)); err != nil {
+		return nil, err
+	}
+	var out *ecs.RunTaskOutput
+	err := s.Store.Update(ctx, func(tx *state.Tx) error {
+		out = &ecs.RunTaskOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
+		c, err := s.cluster(tx, in.Cluster)
+		if err != nil {
+			return err
+		}
+		token, known, err := clientToken(tx, c, in, wire.Now(ctx))
+		if err != nil {
+			return err
+		}
+		if known { // before all else: a retry is answered though the definition has gone meanwhile
+			for _, arn := range token.TaskARNs {
+				if t, ok := state.Tasks.Get(tx, arn); ok {
+					out.Tasks = append(out.Tasks, describeTask(tx, t, withTheirTags))
+				}
+			}
+			return nil
+		}
+		o, err := s.order(tx, c, in)
+		if err != nil {
+			return err
+		}
+		constraints, err := constraintsOf(o.definition.Spec.PlacementConstraints, in.PlacementConstraints)
+		if err != nil {
+			return err
+		}
+		strategies, err := strategiesOf(in.PlacementStrategy)
+		if err != nil {
+			return err
+		}
+		asks := make([]placement.Ask, count)
+		for n := range asks {
+			asks[n] = s.ask(tx, o, wire.Now(ctx))
+			asks[n].Constraints, asks[n].Strategies = constraints, strategies
+		}
+		placed, refused := placement.Place(tx, c.ARN, seedOf(asks), asks)
+		for _, r := range refused {
+			if r.InstanceARN == "" {
+				return invalid("%s", r.Reason) // ECS takes a cluster without instances for a mistake
+			}
+			out.Failures = append(out.Failures, types.Failure{Arn: ptr(r.InstanceARN), Reason: ptr(r.Reason)})
+		}
+		for _, t := range placed {
+			token.TaskARNs = append(token.TaskARNs, t.ARN)
+			out.Tasks = append(out.Tasks, describeTask(tx, t, withTheirTags))
+		}
+		if token.Key != "" && len(placed) > 0 {
+			state.ClientTokens.Put(tx, token)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// StartTask starts one copy on each container instance named. No constraint or strategy has a say.
+func (s *Server) StartTask(ctx context.Context, in *ecs.StartTaskInput) (*ecs.StartTaskOutput, error) {
+	if err := atMost(maxCount, len(in.ContainerInstances), "Container instances"); err != nil {
+		return nil, err
+	}
+	if err := refuseUnsupported(unsupportedInStart(in)); err != nil {
+		return nil, err
+	}
+	var out *ecs.StartTaskOutput
+	err := s.Store.Update(ctx, func(tx *state.Tx) error {
+		out = &ecs.StartTaskOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
+		c, err := s.cluster(tx, in.Cluster)
+		if err != nil {
+			return err
+		}
+		o, err := s.order(tx, c, asRun(in))
+		if err != nil {
+			return err
+		}
+		for _, ref := range in.ContainerInstances {
+			arn, err := s.member(kindInstance, c.Name, ref)
+			if err != nil {
+				return err
+			}
+			i, ok := state.Instances.Get(tx, arn)
+			switch {
+			case !ok:
+				out.Failures = append(out.Failures, missing(arn))
+				continue
+			case i.Status == statusInactive:
+				out.Failures = append(out.Failures, inactive(arn))
+				continue
+			}
+			placed, refused := placement.PlaceOn(tx, i, []placement.Ask{s.ask(tx, o, wire.Now(ctx))})
+			for _, r := range refused {
+				out.Failures = append(out.Failures, types.Failure{Arn: ptr(arn), Reason: ptr(r.Reason)})
+			}
+			for _, t := range placed {
+				out.Tasks = append(out.Tasks, describeTask(tx, t, withTheirTags))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// withTheirTags: whoever starts a task is shown its tags.
+var withTheirTags = []types.TaskField{types.TaskFieldTags}
+
+// asRun is what a StartTask has in common with a RunTask.
+func asRun(in *ecs.StartTaskInput) *ecs.RunTaskInput {
+	return &ecs.RunTaskInput{
+		TaskDefinition:       in.TaskDefinition,
+		EnableECSManagedTags: in.EnableECSManagedTags,
+		Group:                in.Group,
+		Overrides:            in.Overrides,
+		PropagateTags:        in.PropagateTags,
+		ReferenceId:          in.ReferenceId,
+		StartedBy:            in.StartedBy,
+		Tags:                 in.Tags,
+	}
+}
+
+// order resolves and checks what a request wants to run.
+func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (order, error) {
+	d, ok, err := s.definition(tx, deref(in.TaskDefinition))
+	switch {
+	case err != nil:
+		return order{}, err
+	case !ok:
+		return order{}, definitionNotFound()
+	case d.Status != types.TaskDefinitionStatusActive:
+		return order{}, definitionInactive()
+	case !slices.Contains(d.Spec.Compatibilities, types.CompatibilityEc2):
+		return order{}, invalid("Task definition does not support launch_type EC2.")
+	}
+	if err := refuseUnsupported(unsupportedInDefinition(d.Spec)); err != nil {
+		return order{}, err
+	}
+	o := order{cluster: c, definition: d, startedBy: deref(in.StartedBy), reference: deref(in.ReferenceId), managed: in.EnableECSManagedTags}
+	switch {
+	case len(o.startedBy) > maxStartedBy:
+		return order{}, invalid("startedBy must be at most %d characters.", maxStartedBy)
+	case len(o.reference) > maxReference:
+		return order{}, invalid("referenceId must be at most %d characters.", maxReference)
+	}
+	if o.group, err = taskGroup(deref(in.Group), d.Family); err != nil {
+		return order{}, err
+	}
+	if o.overrides, err = checkedOverrides(in.Overrides, d.Spec); err != nil {
+		return order{}, err
+	}
+	o.tags, err = o.tagsFor(in.Tags, in.PropagateTags)
+	return o, err
+}
+
+// ask is one more task of the order, not yet placed.
+func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
+	id := tx.NewID()
+	spec := o.definition.Spec
+	reserved := taskSize(spec, o.overrides)
+	reserved.TCPPorts, reserved.UDPPorts = fixedPorts(spec)
+	return placement.Ask{
+		Task: state.Task{
+			ARN:               s.taskARN(o.cluster.Name, id),
+			ClusterARN:        o.cluster.ARN,
+			DefinitionARN:     o.definition.ARN,
+			Group:             o.group,
+			StartedBy:         o.startedBy,
+			LaunchType:        types.LaunchTypeEc2,
+			Overrides:         o.overrides,
+			EnableManagedTags: o.managed,
+			ReferenceID:       o.reference,
+			CreatedAt:         now,
+			Reserved:          reserved,
+			Tags:              o.tags,
+			Desired:           lifecycle.Running,
+			Last:              lifecycle.Pending,
+			Containers:        s.newContainers(tx, o.cluster.Name, id, spec),
+			Version:           1,
+		},
+		Requires: spec.RequiresAttributes,
+	}
+}
+
+// StopTask tells a task to stop. It is stopped when its node says so; a task that is stopped already is
+// described as it is.
+func (s *Server) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.StopTaskOutput, error) {
+	if len(deref(in.Reason)) > maxReason {
+		return nil, invalid("reason must be at most %d characters.", maxReason)
+	}
+	out := &ecs.StopTaskOutput{}
+	err := s.Store.Update(ctx, func(tx *state.Tx) error {
+		c, err := s.cluster(tx, in.Cluster)
+		if err != nil {
+			return err
+		}
+		arn, err := s.member(kindTask, c.Name, deref(in.Task))
+		if err != nil {
+			return err
+		}
+		t, ok := state.Tasks.Get(tx, arn)
+		if !ok {
+			return taskNotFound()
+		}
+		if t.Desired != lifecycle.Stopped {
+			t.Desired = lifecycle.Stopped
+			t.StoppingAt = wire.Now(ctx)
+			t.StopCode = types.TaskStopCodeUserInitiated
+			t.StoppedReason = "Task stopped by user"
+			if in.Reason != nil {
+				t.StoppedReason = *in.Reason
+			}
+			t.Version++
+			state.Tasks.Put(tx, t)
+		}
+		out.Task = ptr(describeTask(tx, t, nil))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DescribeTasks describes the tasks named, stopped ones too for about an hour.
+func (s *Server) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput) (*ecs.DescribeTasksOutput, error) {
+	if err := atMost(maxPage, len(in.Tasks), "Tasks"); err != nil {
+		return nil, err
+	}
+	out := &ecs.DescribeTasksOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
+	return out, s.view(func(r *state.Reader) error {
+		c, err := s.cluster(r, in.Cluster)
+		if err != nil {
+			return err
+		}
+		for _, ref := range in.Tasks {
+			arn, err := s.member(kindTask, c.Name, ref)
+			if err != nil {
+				return err
+			}
+			t, ok := state.Tasks.Get(r, arn)
+			if !ok {
+				out.Failures = append(out.Failures, missing(arn))
+				continue
+			}
+			out.Tasks = append(out.Tasks, describeTask(r, t, in.Include))
+		}
+		return nil
+	})
+}
+
+// ListTasks lists the tasks of a cluster for which every filter holds. Without a desired status it lists
+// those that should run.
+func (s *Server) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.ListTasksOutput, error) {
+	if deref(in.StartedBy) != "" && deref(in.Family)+deref(in.ServiceName)+deref(in.ContainerInstance) != "" {
+		return nil, invalid("When you specify startedBy as a filter, it must be the only filter that you use.")
+	}
+	if deref(in.DaemonName) != "" {
+		return nil, unsupported("Havn has no daemons, so tasks cannot be listed by daemonName.")
+	}
+	out := &ecs.ListTasksOutput{}
+	return out, s.view(func(r *state.Reader) error {
+		c, err := s.cluster(r, in.Cluster)
+		if err != nil {
+			return err
+		}
+		if deref(in.ServiceName) != "" {
+			return &types.ServiceNotFoundException{Message: ptr("Service not found.")}
+		}
+		desired := in.DesiredStatus
+		if desired == "" {
+			desired = types.DesiredStatusRunning
+		}
+		tasks, within := state.Tasks.By(r, "desired in cluster", c.ARN+"|"+string(desired)), c.ARN
+		if deref(in.ContainerInstance) != "" {
+			i, err := s.instance(r, c, *in.ContainerInstance)
+			if err != nil {
+				return err
+			}
+			tasks, within = state.Tasks.By(r, "instance", i.ARN), i.ARN
+		}
+		arns := []string{}
+		for t := range tasks { // in the order of their ARNs
+			if t.Desired == lifecycle.Status(desired) &&
+				(deref(in.Family) == "" || familyOf(t.DefinitionARN) == *in.Family) &&
+				(in.LaunchType == "" || t.LaunchType == in.LaunchType) &&
+				(deref(in.StartedBy) == "" || t.StartedBy == *in.StartedBy) {
+				arns = append(arns, t.ARN)
+			}
+		}
+		out.TaskArns, out.NextToken, err = page(arns, self, pageRequest{Max: in.MaxResults, Token: in.NextToken,
+			Query: strings.Join([]string{within, string(desired), deref(in.Family), string(in.LaunchType), deref(in.StartedBy)}, "|")})
+		return err
+	})
+}
+
+// familyOf is the family that a task definition's ARN names.
+func familyOf(definitionARN string) string {
+	family, _, _ := strings.Cut(lastPart(definitionARN), ":")
+	return family
+}
