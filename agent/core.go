@@ -47,8 +47,10 @@ type StateChange struct {
 	Report        lifecycle.Report
 }
 
-// Plan is what must be done now, whole and in this order: with SaveFirst the journal is written before
-// anything else, else right after the effects have been started.
+// Plan is what must be done now, whole and in this order. With SaveFirst the journal is written before
+// anything else: it holds what cannot be seen again once the plan is carried out, such as the exit of a
+// container that is removed, or what is acknowledged. Else it is written beside the loop, in order; an
+// agent that dies before sees it again, because effects are idempotent, and may report it again.
 type Plan struct {
 	SaveFirst bool
 	Save      []Record

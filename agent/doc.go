@@ -25,8 +25,9 @@
 //   - report: what the server is told of a task. Level, not edge: after a lost connection the newest is
 //     told, but a task that ran is always told RUNNING before STOPPED.
 //
-// A turn of the loop: gather every event that has come, fold each into Core, ask for the plan, write the
-// journal, carry the plan out. Nothing waits for a tick. After a kill -9 a new process reads the journal,
+// A turn of the loop: gather every event that has come, fold each into Core, ask for the plan, carry it
+// out. What cannot be seen again is written to the journal first; the rest is written beside the loop.
+// Nothing waits for a tick. After a kill -9 a new process reads the journal,
 // asks the Runtime what it holds, and asks Core for a plan as on any other day: running containers are
 // waited for again, and what nobody assigned is removed.
 //

@@ -35,10 +35,10 @@ type bench struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	mu      sync.Mutex
-	reports []StateChange
-	replies []protocol.Message
-	saved   []Record
+	mu         sync.Mutex
+	reports    []StateChange
+	replies    []protocol.Message
+	journalled []Record
 }
 
 const testARN = "arn:aws:ecs:us-east-1:000000000000:task/demo/0123456789abcdef0123456789abcdef"
@@ -47,8 +47,7 @@ func newBench(t *testing.T, runtime funcRuntime, journal funcJournal) *bench {
 	ctx, stop := context.WithCancel(t.Context())
 	core := NewCore(CoreConfig{Cluster: "demo"}, time.Now())
 	b := &bench{stop: stop, done: make(chan struct{})}
-	b.loop = newLoop(core, nil, &Config{Runtime: runtime, Log: slog.New(slog.DiscardHandler)})
-	b.journal = funcJournal(func(p *Plan) error {
+	b.loop = newLoop(core, funcJournal(func(p *Plan) error {
 		if journal != nil {
 			if err := journal(p); err != nil {
 				return err
@@ -56,9 +55,9 @@ func newBench(t *testing.T, runtime funcRuntime, journal funcJournal) *bench {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.saved = append(b.saved, p.Save...)
+		b.journalled = append(b.journalled, p.Save...)
 		return nil
-	})
+	}), &Config{Runtime: runtime, Log: slog.New(slog.DiscardHandler)})
 	b.reply = func(m protocol.Message) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -233,6 +232,33 @@ func TestWhatCannotBeWrittenDownIsNotDone(t *testing.T) {
 		synctest.Wait()
 		if b.last().Status != lifecycle.Running || b.acks() != 1 {
 			t.Errorf("with room again: reported %+v, %d acknowledgements", b.last(), b.acks())
+		}
+	})
+}
+
+func TestAWriteThatFailedBesideTheLoopIsMadeGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunsForEver()
+		var mu sync.Mutex
+		writes := 0
+		b := newBench(t, r.perform, func(p *Plan) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(p.Save) > 0 {
+				writes++
+			}
+			if writes == 2 { // the first is the assignment, which is waited for
+				return errors.New("a moment of trouble")
+			}
+			return nil
+		})
+		b.assign("RUNNING")
+		time.Sleep(time.Minute) // virtual
+		synctest.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if last := b.journalled[len(b.journalled)-1]; last.Life.Last != lifecycle.Running || last.Known.Status != lifecycle.Running {
+			t.Errorf("the journal's last record is %+v", last)
 		}
 	})
 }

@@ -129,8 +129,8 @@ func nodeID(dir string) (string, error) {
 
 // loop is the one goroutine that owns Core, with the goroutines that it has started.
 type loop struct {
-	core    *Core
-	journal interface{ write(*Plan) error }
+	core *Core
+	saving
 	runtime Runtime
 	log     *slog.Logger
 
@@ -145,8 +145,8 @@ type loop struct {
 // MaxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.
 const MaxEvents = 256
 
-func newLoop(core *Core, j *journal, c *Config) *loop {
-	return &loop{core: core, journal: j, runtime: c.Runtime, log: c.Log,
+func newLoop(core *Core, j writer, c *Config) *loop {
+	return &loop{core: core, saving: newSaving(j, c.Log), runtime: c.Runtime, log: c.Log,
 		events: make(chan func(time.Time), MaxEvents), cancel: map[Work]context.CancelFunc{}}
 }
 
@@ -164,6 +164,7 @@ const endPatience = 10 * time.Second
 // and waits for the goroutines to end.
 func (l *loop) run(ctx context.Context) {
 	defer l.awaitEnd()
+	defer l.saveLast()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -177,6 +178,10 @@ func (l *loop) run(ctx context.Context) {
 		select {
 		case event := <-l.events:
 			event(time.Now())
+		case err := <-l.written:
+			if !l.saved(ctx, err) {
+				return
+			}
 		case <-woken:
 		case <-ctx.Done():
 			return
@@ -211,7 +216,8 @@ func (l *loop) gather() {
 }
 
 func (l *loop) carryOut(ctx context.Context, p *Plan) {
-	if p.SaveFirst && !l.save(ctx, p) {
+	l.backlog.add(p)
+	if p.SaveFirst && !l.save(ctx) {
 		return
 	}
 	for _, w := range p.Cancel {
@@ -226,28 +232,9 @@ func (l *loop) carryOut(ctx context.Context, p *Plan) {
 			l.post(ctx, func(time.Time) { l.core.Reported(s) })
 		})
 	}
-	if !p.SaveFirst && !l.save(ctx, p) {
-		return
-	}
+	l.saveSoon()
 	for _, m := range p.Replies {
 		l.reply(m)
-	}
-}
-
-// save writes the journal, and tries until it succeeds: what cannot be written down is not done. It
-// returns false if ctx ended first.
-func (l *loop) save(ctx context.Context, p *Plan) bool {
-	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 10*time.Second) {
-		err := l.journal.write(p)
-		if err == nil {
-			return true
-		}
-		l.log.Error("the node stands still until its journal can be written", "error", err, "again", delay)
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-			return false
-		}
 	}
 }
 
