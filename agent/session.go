@@ -62,6 +62,9 @@ type session struct {
 	out       chan protocol.Message
 	connected signal
 	greeted   bool // connected once in this process
+
+	complaint    string // logged last
+	complainedAt time.Time
 }
 
 func newSession(c *Config, nodeID string, j *journal) *session {
@@ -110,10 +113,19 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 		delay := wait.next(err, time.Since(begun))
-		s.log.Info("not connected to the server", "error", err, "again", delay)
+		s.logFailure(err)
 		sleep(ctx, delay)
 	}
 	return nil
+}
+
+// logFailure says once what stands in the way, and then once a minute: it is tried many times a second.
+func (s *session) logFailure(err error) {
+	now := time.Now()
+	if err.Error() != s.complaint || now.Sub(s.complainedAt) >= time.Minute {
+		s.complaint, s.complainedAt = err.Error(), now
+		s.log.Warn("not connected to the server, and trying", "error", err)
+	}
 }
 
 // once goes as far as it can: registers and discovers if that is due, connects, serves.
