@@ -46,6 +46,7 @@ func (s *Images) load(ctx context.Context, from io.Reader) ([]images.Image, erro
 	store := s.client.ContentStore()
 	index, err := archive.ImportIndex(ctx, store, plain)
 	if err != nil {
+		s.abandon(ctx)
 		return nil, fmt.Errorf("this is no archive of docker save or of the OCI image layout, or a damaged one: %w", err)
 	}
 	found, err := imagesOf(ctx, store, index)
@@ -63,6 +64,20 @@ func (s *Images) load(ctx context.Context, from io.Reader) ([]images.Image, erro
 		}
 	}
 	return found, nil
+}
+
+// abandon gives up what was half-written. The next archive would go on from there, if a file of it had the same name.
+func (s *Images) abandon(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	statuses, err := s.client.ContentStore().ListStatuses(ctx)
+	if err != nil {
+		return
+	}
+	for _, half := range statuses {
+		if strings.HasPrefix(half.Ref, "tar-") { // containerd's name for files of archives
+			s.client.ContentStore().Abort(ctx, half.Ref)
+		}
+	}
 }
 
 // imagesOf finds the names in the archive and what they lead to.
@@ -104,6 +119,13 @@ func (s *Images) complete(ctx context.Context, img images.Image) error {
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("the image %s is not whole: %d of its parts are not in the archive", familiar(img.Name), len(missing))
+	}
+	config, err := readConfig(ctx, store, img.Target)
+	if err != nil {
+		return fmt.Errorf("cannot read the image %s: %w", familiar(img.Name), err)
+	}
+	if config.Architecture != "" && !platforms.Default().Match(config.Platform) {
+		return fmt.Errorf("the image %s is for %s, not for %s", familiar(img.Name), platforms.Format(config.Platform), platforms.DefaultString())
 	}
 	// What is garbage and what is not follows from labels on the content.
 	handler := images.SetChildrenMappedLabels(store, images.FilterPlatforms(images.ChildrenHandler(store), platforms.Default()), images.ChildGCLabels)

@@ -3,8 +3,13 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 
 	"havn/lifecycle"
+	"havn/protocol"
 )
 
 // The floor is what a bare containerd client needs to create and start an image on the same engine: a record with a
@@ -113,4 +119,61 @@ func (d durations) report(b *testing.B) {
 		b.ReportMetric(at("runtime", 50)/at("floor", 50), "runtime/floor")
 	}
 	b.ReportMetric(0, "ns/op") // it would count the cleaning
+}
+
+// Opening includes the first answer, with no containers to adopt.
+func BenchmarkOpen(b *testing.B) {
+	n := newNode(b)
+	for b.Loop() {
+		b.StopTimer()
+		n.Runtime.Close()
+		b.StartTimer()
+		r, err := Open(context.Background(), n.config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n.Runtime = r
+	}
+}
+
+// Idle tells what an open engine adds to the process's memory, in the kernel's count, and what a running container does, in
+// this process and in its shim.
+func BenchmarkIdleMemory(b *testing.B) {
+	const containers = 10
+	before := residentOf(os.Getpid())
+	n := newNode(b)
+	n.load("bench:latest", busybox(b, nil))
+	idle := residentOf(os.Getpid())
+	var tasks []*protocol.Task
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var waits sync.WaitGroup
+	for range containers {
+		task := oneTask("bench")
+		n.run(task)
+		waits.Go(func() { n.Perform(ctx, task, lifecycle.Effect{Verb: lifecycle.Wait, Container: "c"}) })
+		tasks = append(tasks, task)
+	}
+	for b.Loop() {
+	}
+	b.ReportMetric(idle-before, "engine-MiB")
+	b.ReportMetric((residentOf(os.Getpid())-idle)/containers, "MiB/container")
+	b.ReportMetric(residentOf(n.shimOf(tasks[0], "c")), "shim-MiB")
+	cancel()
+	waits.Wait()
+	for _, task := range tasks {
+		n.clean(task)
+	}
+}
+
+func residentOf(pid int) float64 {
+	debug.FreeOSMemory()
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(data)) {
+		if kib, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, _ := strconv.ParseFloat(strings.Fields(kib)[0], 64)
+			return n / 1024
+		}
+	}
+	return 0
 }

@@ -13,6 +13,8 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/moby/sys/signal"
@@ -213,6 +215,10 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	id := containerID(taskARN, container)
 	if err := r.removeProcess(ctx, id); err != nil {
 		return fmt.Errorf("cannot remove the container's process: %w", err)
+	}
+	// A shim that was killed has left its socket.
+	if address, err := shim.CreateSocketAddress(namespaces.WithNamespace(ctx, Namespace), shimSockets(r.runtimeDir), r.engine.socket, id, false); err == nil {
+		shim.RemoveSocket(address)
 	}
 	if err := r.snapshots.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove the container's layer: %w", err)

@@ -40,7 +40,7 @@ func TestRuntime(t *testing.T) {
 		Obedient:       program("trap 'exit 0' TERM; echo >/ready/pipe; sleep 1000000 & wait"),
 		Stubborn:       program("trap '' TERM; echo >/ready/pipe; sleep 1000000"),
 		ExitsThree:     program("exit 3"),
-		MissingImage:   protocol.Container{Image: strings.TrimPrefix(emptyRegistry(t), "http://") + "/missing:1"},
+		MissingImage:   protocol.Container{Image: newRegistry(t).host + "/missing:1"},
 		MissingCommand: protocol.Container{Image: "suite", Command: []string{"/nonexistent"}},
 		SlowPull:       protocol.Container{Image: strings.TrimPrefix(hangs.URL, "http://") + "/slow:1"},
 	})
