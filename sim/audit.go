@@ -16,10 +16,11 @@ type audit struct {
 	store *state.Store
 	seen  state.Revision
 
-	instances map[string]string // status by ARN, before the commit that is being looked at
-	byNode    map[string]bool   // tasks that are STOPPED by their node's word
-	reaped    map[string]bool   // tasks that were forgotten when it was time
-	tokens    map[string]made   // by client token: the commit that made its tasks
+	instances map[string]string    // status by ARN, before the commit that is being looked at
+	byNode    map[string]bool      // tasks that are STOPPED by their node's word
+	inactive  map[string]time.Time // since when an instance is INACTIVE
+	reaped    map[string]bool      // tasks that were forgotten when it was time
+	tokens    map[string]made      // by client token: the commit that made its tasks
 	changed   bool
 }
 
@@ -34,7 +35,7 @@ func newAudit(w *world) *audit {
 	if err != nil {
 		w.fail("every record decodes", "%v", err)
 	}
-	return &audit{w: w, store: store, seen: store.Revision(), changed: true, instances: map[string]string{},
+	return &audit{w: w, store: store, seen: store.Revision(), changed: true, instances: map[string]string{}, inactive: map[string]time.Time{},
 		byNode: map[string]bool{}, reaped: map[string]bool{}, tokens: map[string]made{}}
 }
 
@@ -74,8 +75,14 @@ func (a *audit) commit(c state.Commit, by actor) {
 	}
 	for _, change := range c.Changes {
 		if i, ok := change.New.(state.Instance); ok {
+			if i.Status == "INACTIVE" && a.instances[i.ARN] != "INACTIVE" {
+				a.inactive[i.ARN] = a.w.now
+			}
 			a.instances[i.ARN] = i.Status
 		} else if i, ok := change.Old.(state.Instance); ok {
+			if by == byControl && i.Status == "INACTIVE" {
+				a.instanceForgottenInTime(i)
+			}
 			delete(a.instances, i.ARN)
 		}
 	}
@@ -127,6 +134,16 @@ func (a *audit) forgottenInTime(t state.Task) {
 		a.w.fail("a task is described for an hour after it stopped", "%s was forgotten, being %s since %v", short(t.ARN), t.Last, t.StoppedAt.Sub(epoch))
 	}
 	a.reaped[t.ARN] = true
+}
+
+// instanceForgottenInTime: a container instance is described for an hour after it was deregistered, while
+// its cluster is there.
+func (a *audit) instanceForgottenInTime(i state.Instance) {
+	var c state.Cluster
+	a.store.View(func(r *state.Reader) { c, _ = state.Clusters.Get(r, i.ClusterARN) })
+	if since := a.w.now.Sub(a.inactive[i.ARN]); since < time.Hour && c.Status == "ACTIVE" {
+		a.w.fail("a container instance is described for an hour after it was deregistered", "%s was forgotten after %v", lastPart(i.ARN), since)
+	}
 }
 
 // statusNeverGoesBack: Last and Desired of a task, and Last of its containers, only grow.

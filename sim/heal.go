@@ -36,14 +36,15 @@ func (w *world) heal() {
 	}
 	w.demand("everybody is back", settleWithin, w.everybodyIsBack)
 	w.demand("every task is where it should be", settleWithin, w.everyTaskIsThere)
-	w.demand("nothing is under way", time.Minute, w.nothingUnderWay)
+	w.demand("nothing is under way", stopWithin, w.nothingUnderWay)
 	w.queuesAreEmpty()
-	w.stateIsAsRuntimesAre()
+	w.demand("what is described is what runs", settleWithin, w.describedIsWhatRuns)
 
 	for _, arn := range w.users.tasks(w.server, func(t state.Task) bool { return t.Desired != lifecycle.Stopped }) {
 		w.users.stop(w.server, "user", arn)
 	}
 	w.demand("every task that was told to stop is STOPPED", stopWithin, func() string { return w.firstTask(notStopped) })
+	w.demand("everybody is back", settleWithin, w.everybodyIsBack) // who was deregistered may have noticed late
 	w.probe()
 	w.run(forgetWithin, nil)
 	w.demand("every node forgets", 4*time.Hour, w.everyNodeForgets)
@@ -77,7 +78,7 @@ func (w *world) everybodyIsBack() string {
 			switch s, _ := state.Nodes.Get(r, n.id); {
 			case n.agent == nil:
 				what = n.id + " has no agent"
-			case n.agent.link == nil && n.agent.instance == "" && n.agent.greeted:
+			case n.agent.away:
 				n.crash("is restarted by its owner")
 				what = n.id + " was deregistered"
 			case n.agent.link == nil || !n.agent.link.here || !s.Connected:
@@ -150,8 +151,8 @@ func (w *world) queuesAreEmpty() {
 	}
 }
 
-// stateIsAsRuntimesAre: what DescribeTasks says runs is what runs, container by container.
-func (w *world) stateIsAsRuntimesAre() {
+// describedIsWhatRuns: what DescribeTasks says runs is what runs, container by container.
+func (w *world) describedIsWhatRuns() (what string) {
 	w.view(func(r *state.Reader) {
 		for _, n := range w.nodes {
 			seen := map[string]bool{}
@@ -164,17 +165,18 @@ func (w *world) stateIsAsRuntimesAre() {
 				}
 				slices.Sort(says)
 				if runs := n.runtime.Running(t.ARN); !slices.Equal(says, runs) {
-					w.fail("what is described is what runs", "%s on %s: described %v, running %v", short(t.ARN), n.id, says, runs)
+					what = fmt.Sprintf("%s on %s: described %v, running %v", short(t.ARN), n.id, says, runs)
 				}
 				seen[t.ARN] = true
 			}
 			for _, arn := range n.runtime.Held() {
 				if !seen[arn] && len(n.runtime.Running(arn)) > 0 {
-					w.fail("what is described is what runs", "%s runs %s, which nobody knows", n.id, short(arn))
+					what = fmt.Sprintf("%s runs %s, which nobody knows", n.id, short(arn))
 				}
 			}
 		}
 	})
+	return what
 }
 
 // probe: now that all is empty, each cluster takes a task wherever it has a node, and runs it.

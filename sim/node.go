@@ -54,7 +54,7 @@ func drawNodes(w *world) []*node {
 		one := &node{
 			w: w, id: fmt.Sprintf("node-%d", n),
 			cpu: pick(w, []int64{512, 1024, 2048, 4096}), memory: pick(w, []int64{256, 1024, 4096}), rack: pick(w, []string{"r1", "r2"}),
-			settings: lifecycle.Settings{CleanupWait: pick(w, []time.Duration{0, time.Minute, 10 * time.Minute})},
+			settings: lifecycle.Settings{CleanupWait: pick(w, []time.Duration{time.Minute, 10 * time.Minute})},
 			mayStart: map[agent.Work]int{},
 		}
 		if w.chance.IntN(2) == 0 {
@@ -169,7 +169,7 @@ type process struct {
 	turning    alarm
 	instance   string
 	link       *link
-	greeted    bool
+	away       bool // for an hour, because it was deregistered
 	connecting time.Duration
 	reporting  []*reporting
 }
@@ -344,7 +344,7 @@ func (p *process) connected(l *link) {
 		l.serverSees()
 		return
 	}
-	p.link, p.greeted = l, true
+	p.link = l
 	p.connecting = 25 * time.Millisecond
 	l.listen()
 	for _, r := range slices.Clone(p.reporting) {
@@ -363,8 +363,11 @@ func (p *process) disconnected(l *link, err error) {
 	if errors.As(err, &refusal) {
 		switch refusal.Name {
 		case protocol.InactiveInstance:
-			p.instance = ""
-			p.again(inactiveWait)
+			p.instance, p.away = "", true
+			p.w.after(inactiveWait, func() {
+				p.away = false
+				p.session()
+			})
 			return
 		case protocol.InvalidInstance, protocol.InvalidCluster:
 			p.instance = ""

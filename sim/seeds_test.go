@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,7 @@ func TestSeeds(t *testing.T) {
 		t.Logf("%+v", stats)
 		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // much is made, and little is kept
 	var next, failed atomic.Uint64
 	next.Store(*first)
 	var mu sync.Mutex

@@ -37,28 +37,39 @@ type users struct {
 	w     *world
 	left  int // how much they will still ask for
 	count int // makes names unique
+	begun int // how much was asked for of what most else needs
+	pace  time.Duration
 	model model
 	// tokens are requests that were made once with a client token, to be repeated.
 	tokens []*sdk.RunTaskInput
 }
 
 func newUsers(w *world) *users {
-	u := &users{w: w, left: w.options.Steps, model: newModel()}
+	u := &users{w: w, left: w.options.Steps, model: newModel(), pace: pick(w, []time.Duration{200 * time.Millisecond, 2 * time.Second, 10 * time.Second})}
 	if u.left == 0 {
-		u.left = 20 + w.chance.IntN(100)
+		u.left = 30 + w.chance.IntN(120)
 	}
 	return u
 }
 
 func (u *users) done() bool { return u.left == 0 }
 
+// begin lets users ask for something now and then; first for what most else needs.
 func (u *users) begin() {
-	u.w.after(u.w.upTo(8*time.Second), func() {
+	u.w.after(u.w.upTo(u.pace), func() {
 		if u.left == 0 {
 			return
 		}
 		u.left--
-		if s := u.w.server; s != nil {
+		switch s := u.w.server; {
+		case s == nil:
+		case u.begun < len(clusterNames):
+			u.createCluster(s, "user", clusterNames[u.begun])
+			u.begun++
+		case u.begun < 3*len(clusterNames):
+			u.registerDefinition(s, "user", u.definition())
+			u.begun++
+		default:
 			u.act(s, "user")
 		}
 		u.begin()
@@ -75,13 +86,12 @@ func (u *users) ask(s *server, who, what string, doubt func(), call func(context
 		return
 	}
 	err := s.do(byUser, func(ctx context.Context) error { return call(ctx, s.api) })
+	doubt() // also what a rival was promised meanwhile
 	switch {
 	case err != nil:
 		w.say(who, "%s: %v", what, err)
-		doubt() // also what a rival was promised meanwhile
 	case w.happens(w.faults.UserAnswerLost):
 		w.say(who, "%s: done, and the answer is lost", what)
-		doubt()
 	default:
 		w.say(who, "%s", what)
 		promised()
