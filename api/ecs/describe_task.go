@@ -118,17 +118,16 @@ func describeOverrides(o types.TaskOverride, spec types.TaskDefinition) *types.T
 // connectivity is that of the task's node, from the first time that the node spoke of the task until the
 // task has stopped; and when it last became CONNECTED.
 func connectivity(t state.Task, n state.Node) (types.Connectivity, time.Time) {
+	over := t.Last == lifecycle.Stopped
 	switch {
 	case t.ConnectedAt.IsZero():
 		return "", time.Time{}
-	case t.Last == lifecycle.Stopped:
-		return types.ConnectivityConnected, t.ConnectedAt
-	case !n.Connected:
-		return types.ConnectivityDisconnected, t.ConnectedAt
-	case n.ConnectedAt.After(t.ConnectedAt):
+	case n.Connected && n.ConnectedAt.After(t.ConnectedAt) && !(over && n.ConnectedAt.After(t.StoppedAt)):
 		return types.ConnectivityConnected, n.ConnectedAt
+	case n.Connected || over:
+		return types.ConnectivityConnected, t.ConnectedAt
 	}
-	return types.ConnectivityConnected, t.ConnectedAt
+	return types.ConnectivityDisconnected, t.ConnectedAt
 }
 
 // attributeCPUArchitecture is the one attribute of its node that a task is described with.

@@ -101,9 +101,6 @@ func (s *Server) report(ctx context.Context, cluster *string, ref string, observ
 		if before.Last == lifecycle.Stopped {
 			return nil // STOPPED is final
 		}
-		if i, ok := state.Instances.Get(tx, before.InstanceARN); !ok || i.Status == statusInactive {
-			return invalid("The container instance of the task is not registered.") // control speaks for it now
-		}
 		// Who is deregistered has no say any more: control speaks for it. See lifecycle.Moves.
 		if i, ok := state.Instances.Get(tx, before.InstanceARN); !ok || i.Status == statusInactive {
 			return invalid("The container instance of the task is not registered.")

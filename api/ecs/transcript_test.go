@@ -28,9 +28,11 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // TestTranscripts replays testdata/transcripts/*: JSON in, JSON or an exception out, over HTTP. The directives:
 //
-//	call OPERATION           the input follows; the answer is as on the wire
+//	call OPERATION [only=(a.b,c)]
+//	                         the input follows; the answer is as on the wire, or those members of it
 //	pass 5s                  time goes by
 //	connect NODE             the node's agent connects
+//	disconnect NODE          it goes away
 //	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING]
 //	                         a task is placed, with 256 CPU units and 512 MiB
 func TestTranscripts(t *testing.T) {
@@ -40,7 +42,11 @@ func TestTranscripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "call":
-				return w.call(t, now, d.CmdArgs[0].Key, d.Input)
+				var only []string
+				for _, arg := range d.CmdArgs[1:] {
+					only = append(only, arg.Vals...)
+				}
+				return w.call(t, now, d.CmdArgs[0].Key, d.Input, only...)
 			case "pass":
 				step, err := time.ParseDuration(d.CmdArgs[0].Key)
 				if err != nil {
@@ -48,12 +54,23 @@ func TestTranscripts(t *testing.T) {
 				}
 				now = now.Add(step)
 				return ""
+			case "disconnect":
+				w.put(t, func(tx *state.Tx) {
+					n, ok := state.Nodes.Get(tx, d.CmdArgs[0].Key)
+					if !ok {
+						d.Fatalf(t, "no node %s", d.CmdArgs[0].Key)
+					}
+					n.Connected, n.ConnectedAt = false, now
+					state.Nodes.Put(tx, n)
+				})
+				return ""
 			case "connect":
 				w.put(t, func(tx *state.Tx) {
 					n, ok := state.Nodes.Get(tx, d.CmdArgs[0].Key)
 					if !ok {
 						d.Fatalf(t, "no node %s", d.CmdArgs[0].Key)
 					}
+					n.ConnectedAt = now
 					n.Connected, n.AgentVersion, n.AgentHash, n.DockerVersion = true, "1.0.0", "abcdef01", "DockerVersion: 0"
 					state.Nodes.Put(tx, n)
 				})
@@ -68,8 +85,8 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
-// call sends one signed request and renders the answer.
-func (w *world) call(t testing.TB, now time.Time, operation, body string) string {
+// call sends one signed request and renders the answer, or only some members of it.
+func (w *world) call(t testing.TB, now time.Time, operation, body string, only ...string) string {
 	t.Helper()
 	if body == "" {
 		body = "{}"
@@ -111,7 +128,34 @@ func (w *world) call(t testing.TB, now time.Time, operation, body string) string
 	if err := d.Decode(&v); err != nil {
 		t.Fatalf("%v in %s", err, b)
 	}
+	if len(only) > 0 {
+		var lines strings.Builder
+		for _, path := range only {
+			fmt.Fprintf(&lines, "%s: %s\n", path, render(member(v, strings.Split(path, ".")), ""))
+		}
+		return lines.String()
+	}
 	return render(v, "") + "\n"
+}
+
+// member follows a path of names, into every element of a list.
+func member(v any, path []string) any {
+	switch v := v.(type) {
+	case []any:
+		if len(path) == 0 {
+			return v
+		}
+		each := make([]any, len(v))
+		for i := range v {
+			each[i] = member(v[i], path)
+		}
+		return each
+	case map[string]any:
+		if len(path) > 0 {
+			return member(v[path[0]], path[1:])
+		}
+	}
+	return v
 }
 
 // render writes JSON with what fits on a line on one line, so that a transcript can be read.
