@@ -282,10 +282,16 @@ func neverTwice(b *bench) {
 	b.up(task)
 	first := b.do(task, lifecycle.Wait, "c0")
 	b.exits(first, 3)
-	b.do(task, lifecycle.Start, "c0")
+	startAgain := func() {
+		b.Helper()
+		if again := b.do(task, lifecycle.Start, "c0"); again.StartedAt.After(first.FinishedAt) {
+			b.Errorf("Start says that the process began at %v; it ended at %v", again.StartedAt, first.FinishedAt)
+		}
+	}
+	startAgain()
 	b.reopen()
 	b.do(task, lifecycle.Create, "c0")
-	b.do(task, lifecycle.Start, "c0")
+	startAgain()
 	second := b.do(task, lifecycle.Wait, "c0")
 	b.exits(second, 3)
 	if !first.FinishedAt.Equal(second.FinishedAt) {
