@@ -17,7 +17,7 @@ import (
 	"havn/testimage"
 )
 
-// ociRegistry is an image registry on loopback, over plain HTTP. It holds busybox:v1 and, as another image, busybox:v2.
+// ociRegistry is an image registry on loopback, over plain HTTP. It holds busybox:v1, busybox:v2 and other:v1.
 // It answers GET /hold by keeping every layer that is asked for from then on until GET /release, and GET /held when one is asked for.
 type ociRegistry struct {
 	address string
@@ -44,10 +44,15 @@ func startRegistry(t *testing.T) *ociRegistry {
 	}))
 	t.Cleanup(func() { gate.release(); server.CloseClientConnections(); server.Close() })
 	r := &ociRegistry{strings.TrimPrefix(server.URL, "http://")}
-	for tag, command := range map[string]string{"v1": "one", "v2": "two"} {
-		if err := r.push("busybox", tag, testimage.Busybox("echo", command)); err != nil {
-			t.Fatal(err)
-		}
+	other := testimage.Busybox("echo", "other")
+	other.Links["/other"] = "bin" // so that its layer is not the other images', too
+	err := errorsOf(
+		r.push("busybox", "v1", testimage.Busybox("echo", "one")),
+		r.push("busybox", "v2", testimage.Busybox("echo", "two")),
+		r.push("other", "v1", other),
+	)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return r
 }
