@@ -84,6 +84,7 @@ func (a *audit) commit(c state.Commit, by actor) {
 				a.instanceForgottenInTime(i)
 			}
 			delete(a.instances, i.ARN)
+			a.w.users.model.doubtInstance(i.ARN) // who may delete it is checked above
 		}
 	}
 }
@@ -240,7 +241,7 @@ var writers = map[string]writes{
 		byDispatch: {"Connected", "ConnectedAt", "AgentVersion", "AgentHash", "DockerVersion", "Timeline"},
 	},
 	state.Instances.Name(): {
-		byRegister: {created, "Status", "RegisteredAt", "DeregisteredAt", "Tags", "Version"},
+		byRegister: {created, deleted, "Status", "RegisteredAt", "DeregisteredAt", "Tags", "Automatic", "Version"},
 		byUser:     {created, deleted, "Status", "StatusReason", "Attributes", "Tags", "DeregisteredAt", "Version"},
 		byControl:  {created, deleted},
 	},

@@ -27,8 +27,8 @@ func (w *world) check() {
 		if n.dirty {
 			n.dirty = false
 			n.startsOnce()
-			n.stoppedMeansNothingRuns()
 			n.stopMeansNoStart()
+			n.stoppedMeansNothingRuns()
 			n.portsAreAlone()
 		}
 	}

@@ -24,6 +24,9 @@ const (
 	GoesBack         Defect = "somebody who makes a STOPPED task PENDING"
 	WrongWriter      Defect = "dispatch writing what is the API's to write"
 	LosesLastWord    Defect = "an agent whose last reports never arrive"
+	KeepsNetworks    Defect = "a runtime that says it has disconnected what it has not"
+	SharesPorts      Defect = "a runtime that gives two tasks one port"
+	Overbooks        Defect = "a machine that turns out to be smaller"
 )
 
 // misremembered is a journal's record as an agent with a defect reads it.
@@ -36,11 +39,25 @@ func (n *node) misremembered(r agent.Record) agent.Record {
 			if t := n.runtime.tasks[r.Task.ARN]; t != nil {
 				delete(t.containers, c.Name)
 			}
-		case n.w.options.Defect == IgnoresStop && c.Phase == lifecycle.Ended && c.StartedAt.IsZero() && r.Life.Last == lifecycle.Pending:
-			r.Life.Desired, c.Phase = lifecycle.Running, lifecycle.Waiting
+		case n.w.options.Defect == IgnoresStop && r.Life.Desired == lifecycle.Stopped && c.StartedAt.IsZero() && c.Name != "":
+			r.Life.Desired, r.Life.Last, c.Phase = lifecycle.Running, lifecycle.Pending, lifecycle.Waiting
+			r.Life.Connected, r.Life.Disconnected = false, false
 		}
 	}
 	return r
+}
+
+// mistreat does to what a runtime has done what a runtime with a defect would.
+func (n *node) mistreat(d Done) {
+	t := n.runtime.tasks[d.Task]
+	switch {
+	case n.w.options.Defect == KeepsNetworks && d.Result.Effect.Verb == lifecycle.Disconnect:
+		n.runtime.ports["kept"] = d.Task
+	case n.w.options.Defect == SharesPorts && d.Result.Effect.Verb == lifecycle.Connect && t != nil:
+		for i := range t.bindings {
+			t.bindings[i].HostPort = 7777
+		}
+	}
 }
 
 // embellished is a report as an agent with a defect sends it.
@@ -74,7 +91,8 @@ func (s *server) meddle() {
 	if s.w.options.Defect != GoesBack && s.w.options.Defect != WrongWriter {
 		return
 	}
-	s.do(byDispatch, func(ctx context.Context) error { //nolint:errcheck // the next will do
+	by := map[Defect]actor{WrongWriter: byDispatch, GoesBack: byNode}[s.w.options.Defect]
+	s.do(by, func(ctx context.Context) error { //nolint:errcheck // the next will do
 		return s.store.Update(ctx, func(tx *state.Tx) error {
 			if s.w.options.Defect == WrongWriter {
 				for n := range state.Nodes.All(tx) {

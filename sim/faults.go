@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -31,7 +32,7 @@ type faults struct {
 }
 
 // disasters are what befalls the world as a whole, besides what goes wrong in each step.
-var disasters = []string{"partition", "agent crash", "reboot", "journal lost", "server restart", "leader change", "clock jump", "compaction", "connection lost"}
+var disasters = []string{"partition", "agent crash", "reboot", "journal lost", "server restart", "leader change", "clock jump", "compaction", "connection lost", "node moves"}
 
 func drawFaults(chance *rand.Rand) faults {
 	draw := func(most float64) float64 {
@@ -109,6 +110,10 @@ func (w *world) befall(name string) {
 	case "compaction":
 		w.audit.sync()
 		w.log.Compact(w.audit.store.Revision())
+	case "node moves":
+		n.cluster = pick(w, append([]string{""}, clusterNames...))
+		n.crash(fmt.Sprintf("is restarted for cluster %q", n.cluster))
+		n.journal.instance = "" // as an agent has it that was configured for another cluster
 	case "connection lost":
 		if n.agent != nil && n.agent.link != nil {
 			n.agent.link.lose()

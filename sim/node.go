@@ -80,6 +80,7 @@ func (n *node) clock() time.Time { return n.w.now.Add(n.skew) }
 func (n *node) tick() {
 	n.dirty = true
 	for _, d := range n.runtime.Tick(n.w.now) {
+		n.mistreat(d)
 		if p := n.agent; p != nil {
 			n.w.say(n.id, "ended %s %s%s", short(d.Task), showEffect(d.Result.Effect), showResult(d.Result))
 			p.core.Observe(d.Task, d.Result, n.clock())
@@ -400,6 +401,9 @@ func (n *node) registration() *sdk.RegisterContainerInstanceInput {
 			{Name: aws.String("PORTS"), Type: aws.String("STRINGSET"), StringSetValue: []string{"22"}},
 			{Name: aws.String("PORTS_UDP"), Type: aws.String("STRINGSET"), StringSetValue: []string{}},
 		}}
+	if n.w.options.Defect == Overbooks && n.journal.instance != "" {
+		in.TotalResources[0].IntegerValue = 1
+	}
 	if n.journal.instance != "" {
 		in.ContainerInstanceArn = aws.String(n.journal.instance)
 	}
@@ -444,6 +448,9 @@ func (r *reporting) try() {
 	number, in := r.number, r.change.Input()
 	r.asking = true
 	r.p.call(byNode, func(ctx context.Context, api *ecs.Server) error {
+		if r.p.w.options.Defect == LosesLastWord && r.change.Report.Status == lifecycle.Stopped {
+			return errTimeout
+		}
 		_, err := api.SubmitTaskStateChange(ctx, in)
 		return err
 	}, func(err error) {

@@ -48,6 +48,9 @@ func newUsers(w *world) *users {
 	u := &users{w: w, left: w.options.Steps, model: newModel(), pace: pick(w, []time.Duration{200 * time.Millisecond, 2 * time.Second, 10 * time.Second})}
 	if u.left == 0 {
 		u.left = 30 + w.chance.IntN(120)
+		if u.pace < time.Second {
+			u.left *= 2
+		}
 	}
 	return u
 }
