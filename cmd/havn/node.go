@@ -119,10 +119,15 @@ type agentTarget struct {
 	endpoint, region, cluster string
 	key                       accessKey
 	token                     string
+	port                      uint16 // of the server itself, where it is on this machine: no task may have it
 	connected                 func() // called when assignments can reach the node; may be nil
 }
 
 func (n *node) run(ctx context.Context, t agentTarget) error {
+	reserved := []uint16{22}
+	if t.port != 0 {
+		reserved = append(reserved, t.port)
+	}
 	return agent.Run(ctx, agent.Config{
 		Server:      t.endpoint,
 		Region:      t.region,
@@ -130,6 +135,7 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		DataDir:     n.home.path("node"),
 		Credentials: credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token),
 		Runtime:     n.runtime,
+		Resources:   agent.Resources{Ports: reserved},
 		Version:     version,
 		Log:         n.log,
 		Connected:   t.connected,

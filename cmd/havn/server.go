@@ -39,6 +39,9 @@ type part struct {
 // nodeTimeout is how long a start waits for its own node to connect.
 const nodeTimeout = 10 * time.Second
 
+// etcdTimeout is how long a start waits for an etcd that is not ours to answer.
+const etcdTimeout = 15 * time.Second
+
 // start brings everything up and returns when the first API call would be answered.
 func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *server, err error) {
 	s = &server{log: log, failed: make(chan error, 8)}
@@ -93,7 +96,9 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 		connected := make(chan struct{})
 		s.run("agent", func(ctx context.Context) error {
 			return node.run(ctx, agentTarget{
-				endpoint: s.info.Endpoint, region: c.region, key: key, connected: sync.OnceFunc(func() { close(connected) }),
+				endpoint: s.info.Endpoint, region: c.region, key: key,
+				port:      uint16(listener.Addr().(*net.TCPAddr).Port),
+				connected: sync.OnceFunc(func() { close(connected) }),
 			})
 		})
 		// The API answers already; a first RunTask should find the node, too.
@@ -115,9 +120,16 @@ func (s *server) openState(ctx context.Context, c upConfig, h home) (*state.Stor
 	var log *etcd.Log
 	var err error
 	if len(c.etcd) > 0 {
-		log, err = etcd.Dial(ctx, etcd.DialConfig{Endpoints: c.etcd})
+		dialing, cancel := context.WithTimeout(ctx, etcdTimeout)
+		defer cancel()
+		log, err = etcd.Dial(dialing, etcd.DialConfig{Endpoints: c.etcd})
 	} else {
-		log, err = etcd.StartEmbedded(ctx, etcd.Config{Dir: h.path("etcd"), Socket: filepath.Join(h.runtimeDir(), "etcd.sock"), Logger: s.log})
+		// The socket is for etcdctl. A control plane alone can do without root, and then without the socket.
+		var socket string
+		if os.MkdirAll(h.runtimeDir(), 0o711) == nil {
+			socket = filepath.Join(h.runtimeDir(), "etcd.sock")
+		}
+		log, err = etcd.StartEmbedded(ctx, etcd.Config{Dir: h.path("etcd"), Socket: socket, Logger: s.log})
 	}
 	if err != nil {
 		return nil, err

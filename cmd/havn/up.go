@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -44,7 +45,7 @@ first API call is answered. Tasks of an earlier run are found again.`,
 			if detach {
 				return h.detach(cmd)
 			}
-			return c.serve(cmd.Context(), h, newLogger(cmd.ErrOrStderr(), c.verbose))
+			return c.serve(cmd.Context(), h, cmd.Flags().Changed, newLogger(cmd.ErrOrStderr(), c.verbose))
 		},
 	}
 	f := cmd.Flags()
@@ -94,8 +95,29 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// serve runs the server until ctx ends.
-func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err error) {
+// remember keeps the region and the account that the folder has been started with: they are in every ARN of its state.
+func (c *upConfig) remember(h home, given func(flag string) bool) error {
+	var before serverInfo
+	if err := h.readJSON("server.json", &before); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	for _, one := range []struct {
+		flag   string
+		now    *string
+		before string
+	}{{"region", &c.region, before.Region}, {"account", &c.account, before.Account}} {
+		if given(one.flag) && *one.now != one.before {
+			return fmt.Errorf("--%s %s cannot be: what is in data folder %s is of %s %s; choose another --data-dir", one.flag, *one.now, h.dir, one.flag, one.before)
+		}
+		*one.now = one.before
+	}
+	return nil
+}
+
+// serve runs the server until ctx ends. given tells which flags were.
+func (c upConfig) serve(ctx context.Context, h home, given func(flag string) bool, log *slog.Logger) (err error) {
 	lock, err := h.lock()
 	if errors.Is(err, errRunning) {
 		if info, serr := h.server(); serr == nil {
@@ -107,6 +129,9 @@ func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err erro
 		return err
 	}
 	defer lock.Close()
+	if err := c.remember(h, given); err != nil {
+		return err
+	}
 
 	s, err := c.start(ctx, h, log)
 	if ctx.Err() != nil {
