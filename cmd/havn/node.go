@@ -137,8 +137,10 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		Runtime:     n.runtime,
 		Resources:   agent.Resources{Ports: reserved},
 		Version:     version,
-		Log:         n.log,
-		Connected:   t.connected,
+		// The protocol calls it the Docker version; ours is containerd's.
+		RuntimeVersion: versionOf(containerdModule),
+		Log:            n.log,
+		Connected:      t.connected,
 	})
 }
 

@@ -19,17 +19,26 @@ func versionCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "havn %s %s/%s %s\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				return nil
-			}
-			for _, dep := range info.Deps {
-				switch dep.Path {
-				case "github.com/containerd/containerd/v2", "go.etcd.io/etcd/server/v3", "github.com/aws/aws-sdk-go-v2/service/ecs":
-					fmt.Fprintf(out, "  %s %s\n", dep.Path, dep.Version)
-				}
+			for _, module := range []string{containerdModule, "go.etcd.io/etcd/server/v3", "github.com/aws/aws-sdk-go-v2/service/ecs"} {
+				fmt.Fprintf(out, "  %s %s\n", module, versionOf(module))
 			}
 			return nil
 		},
 	}
+}
+
+const containerdModule = "github.com/containerd/containerd/v2"
+
+// versionOf is the version of a module that this program was built with.
+func versionOf(module string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return ""
 }
