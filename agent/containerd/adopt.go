@@ -15,6 +15,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// prepareAdoption arranges what an earlier process left, so that containerd keeps what it should and nothing else.
+func (r *Runtime) prepareAdoption(ctx context.Context) error {
+	if err := r.killOrphans(ctx); err != nil {
+		return err
+	}
+	return r.keepExited(ctx)
+}
+
 // keepExited makes containerd adopt the shims of containers that ended while nobody was there. At its start it would take a
 // shim without a process for one that was left behind half-made, end it, and with it would go the exit code. It spares
 // a shim that it knows as a sandbox. So every container that was started is written down as one, before containerd
@@ -39,6 +47,9 @@ func (r *Runtime) keepExited(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(old) == 0 && len(started) == 0 {
+			return errNothing // and spare the disk a write
+		}
 		for _, s := range old {
 			if err := store.Delete(ctx, s.ID); err != nil {
 				return err
@@ -52,11 +63,16 @@ func (r *Runtime) keepExited(ctx context.Context) error {
 		}
 		return nil
 	})
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("cannot prepare the adoption of containers: %w", err)
 	}
 	return nil
 }
+
+var errNothing = errors.New("nothing to do")
 
 // startedContainers lists the IDs of containers that have a shim and were started.
 func (r *Runtime) startedContainers() ([]string, error) {

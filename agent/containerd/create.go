@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -30,6 +31,9 @@ const (
 	labelContainer  = "havn.container"
 	labelStopSignal = "havn.stop-signal"
 )
+
+// The longest time that a shim may take to make or to start a process. It is a fraction of a second when all is well.
+const shimTime = 2 * time.Minute
 
 func (r *Runtime) create(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
 	result := lifecycle.Result{RuntimeID: containerID(task.ARN, c.Name)}
@@ -152,8 +156,14 @@ func (r *Runtime) createProcess(ctx context.Context, task *protocol.Task, c *pro
 		return err
 	}
 	defer done()
-	_, err = r.tasks.Create(ctx, request)
-	if err = errgrpc.ToNative(err); errdefs.IsAlreadyExists(err) && !strings.Contains(err.Error(), "runc") {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// From here on it is not cancelled: a shim that is interrupted while it starts could stay, unknown to anybody.
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), shimTime)
+	defer cancel()
+	_, err = r.tasks.Create(whole, request)
+	if err = errgrpc.ToNative(err); errdefs.IsAlreadyExists(err) {
 		return nil
 	}
 	return err

@@ -100,6 +100,7 @@ func openEngine(ctx context.Context, dataDir, runtimeDir string, prepare func(co
 		RequiredPlugins: []string{
 			"io.containerd.snapshotter.v1." + snapshotter,
 			"io.containerd.runtime.v2.task",
+			"io.containerd.internal.v1.havn-sweep",
 			"io.containerd.server.v1.grpc",
 			"io.containerd.server.v1.ttrpc",
 		},

@@ -20,21 +20,24 @@ type exit struct {
 // cleaned up, and by nothing else.
 type exits struct {
 	mu      sync.Mutex
-	waiting map[string]chan exit // by container
+	waiting map[string]map[chan exit]bool // by container
 }
 
-func newExits() *exits { return &exits{waiting: make(map[string]chan exit)} }
+func newExits() *exits { return &exits{waiting: make(map[string]map[chan exit]bool)} }
 
 // expect must be called before the shim can die. forget ends it.
 func (x *exits) expect(id string) (ended <-chan exit, forget func()) {
 	c := make(chan exit, 1)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.waiting[id] = c
+	if x.waiting[id] == nil {
+		x.waiting[id] = make(map[chan exit]bool)
+	}
+	x.waiting[id][c] = true
 	return c, func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		if x.waiting[id] == c {
+		if delete(x.waiting[id], c); len(x.waiting[id]) == 0 {
 			delete(x.waiting, id)
 		}
 	}
@@ -50,6 +53,10 @@ func (x *exits) watch(ctx context.Context, from events.Subscriber) {
 			case <-errs: // ends the subscription
 				open = false
 			}
+		}
+		select { // the engine is in this process, so this is the end; should it not be, do not hurry
+		case <-ctx.Done():
+		case <-time.After(time.Second):
 		}
 	}
 }
@@ -68,7 +75,7 @@ func (x *exits) observe(m *events.Envelope) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if c := x.waiting[e.ContainerID]; c != nil {
+	for c := range x.waiting[e.ContainerID] {
 		select {
 		case c <- exit{int(e.ExitStatus), e.ExitedAt.AsTime()}:
 		default:

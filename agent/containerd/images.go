@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -232,7 +233,7 @@ func (s *Images) view(ctx context.Context, i *image, look func(layers []string) 
 		return err
 	}
 	defer done(context.WithoutCancel(ctx))
-	key := fmt.Sprintf("havn-view-%s-%d", i.target.Digest.Encoded(), time.Now().UnixNano())
+	key := fmt.Sprintf("%s%s-%d", viewPrefix, i.target.Digest.Encoded(), time.Now().UnixNano())
 	sn := s.client.SnapshotService(snapshotter)
 	mounts, err := sn.View(ctx, key, i.chainID())
 	if err != nil {
@@ -240,6 +241,27 @@ func (s *Images) view(ctx context.Context, i *image, look func(layers []string) 
 	}
 	defer sn.Remove(context.WithoutCancel(ctx), key)
 	return look(layersOf(mounts))
+}
+
+const viewPrefix = "havn-view-"
+
+// dropViews removes the views that a killed process left.
+func (s *Images) dropViews(ctx context.Context) error {
+	sn := s.client.SnapshotService(snapshotter)
+	var views []string
+	err := sn.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
+		if strings.HasPrefix(i.Name, viewPrefix) {
+			views = append(views, i.Name)
+		}
+		return nil
+	})
+	for _, v := range views {
+		err = errors.Join(err, sn.Remove(ctx, v))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove old views of images: %w", err)
+	}
+	return nil
 }
 
 func layersOf(mounts []mount.Mount) []string {

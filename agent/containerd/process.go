@@ -13,6 +13,7 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/errdefs"
@@ -45,35 +46,44 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 		if err != nil || status != tasktypes.Status_CREATED {
 			return lifecycle.Result{StartedAt: before}, nil
 		}
-	} else if err := markStarted(dir); err != nil {
-		return lifecycle.Result{}, fmt.Errorf("cannot mark the container as started: %w", err)
 	}
 	at := time.Now() // not after the process has begun, which may end before we hear of it
-	_, err = r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id})
-	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) && before.IsZero() {
-		err = r.createAndStart(ctx, task, c)
+	err = r.startProcess(ctx, id, dir)
+	if errdefs.IsNotFound(err) && before.IsZero() {
+		// What Create could not do. Now it is said why not.
+		var rootfs []mount.Mount
+		if rootfs, err = r.prepare(ctx, task, c); err == nil {
+			if err = r.createProcess(ctx, task, c, rootfs); err == nil {
+				err = r.startProcess(ctx, id, dir)
+			}
+		}
 	}
 	if err != nil {
-		// Whatever went wrong, it did not run: the next Start may try again.
-		if before.IsZero() {
-			err = errors.Join(err, os.Remove(startedMark(dir)))
-		}
 		return lifecycle.Result{}, err
 	}
 	return lifecycle.Result{StartedAt: at}, nil
 }
 
-// createAndStart does what Create could not do, and says why not.
-func (r *Runtime) createAndStart(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
-	rootfs, err := r.prepare(ctx, task, c)
-	if err != nil {
+// startProcess marks the container as started first. The mark is taken back only if it is sure that nothing was started.
+func (r *Runtime) startProcess(ctx context.Context, id, dir string) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := r.createProcess(ctx, task, c, rootfs); err != nil {
-		return err
+	if err := markStarted(dir); err != nil {
+		return fmt.Errorf("cannot mark the container as started: %w", err)
 	}
-	_, err = r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: containerID(task.ARN, c.Name)})
-	return errgrpc.ToNative(err)
+	// Not cancelled, so that it is known whether it was started.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shimTime)
+	defer cancel()
+	_, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); err == nil {
+		return nil
+	}
+	status, unknown := r.status(ctx, id)
+	if errdefs.IsNotFound(unknown) || unknown == nil && status == tasktypes.Status_CREATED {
+		err = errors.Join(err, os.Remove(startedMark(dir)))
+	}
+	return err
 }
 
 func (r *Runtime) status(ctx context.Context, id string) (tasktypes.Status, error) {

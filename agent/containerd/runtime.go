@@ -99,7 +99,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		return nil, err
 	}
 	logTo(c.Log)
-	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, r.keepExited); err != nil {
+	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, r.prepareAdoption); err != nil {
 		return nil, err
 	}
 	if r.client, err = dial(r.engine.socket); err != nil {
@@ -119,7 +119,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 			return nil, fmt.Errorf("cannot make containerd's namespace: %w", err)
 		}
 	}
-	return r, nil
+	return r, r.images.dropViews(ctx)
 }
 
 func (c *Config) complete() error {

@@ -154,7 +154,7 @@ func TestContainersSurviveAKill(t *testing.T) {
 
 // Wherever the process is killed, the next one ends up with the container running, started once, and nothing else.
 func TestAKillAtAnyMoment(t *testing.T) {
-	const rounds = 12
+	const rounds = 15
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
@@ -242,4 +242,22 @@ func TestMissingProgramsAreNamed(t *testing.T) {
 	if _, err := findBinary(shimName, ""); err == nil || !strings.Contains(err.Error(), `build it with "go build ./cmd/havn-shim"`) {
 		t.Errorf("%v", err)
 	}
+}
+
+// As a kill between the making of a layer's folder and its record leaves it.
+func TestALayersFolderWithoutARecord(t *testing.T) {
+	n := newNode(t)
+	n.load("web:latest", busybox(t, nil))
+	n.close()
+	layers := filepath.Join(engineRoot(n.config.DataDir), "io.containerd.snapshotter.v1.overlayfs", "snapshots")
+	for number := range 20 {
+		if err := os.Mkdir(filepath.Join(layers, fmt.Sprint(number)), 0o700); err == nil {
+			os.WriteFile(filepath.Join(layers, fmt.Sprint(number), "file"), []byte("old"), 0o600)
+		}
+	}
+	n.open()
+	task := oneTask("web", "true")
+	n.run(task)
+	n.must(task, lifecycle.Wait, "c")
+	n.clean(task)
 }
