@@ -48,6 +48,9 @@ func (s *site) clear(t *testing.T) {
 		}
 		sweep(home)
 	}
+	for _, point := range mounts(s.dir) { // a test's own
+		unix.Unmount(point, unix.MNT_DETACH)
+	}
 	if err := os.RemoveAll(s.dir); err != nil {
 		t.Error(err)
 	}
