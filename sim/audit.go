@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"havn/lifecycle"
@@ -96,6 +97,7 @@ func (a *audit) task(revision state.Revision, change state.Change, by actor) {
 	case !was:
 		a.w.stats.Tasks++
 		a.tokenMakesOneSet(revision, t)
+		a.placedWhereItMay(t)
 		a.w.say("state", "%d by %s: %s on %s is %s", revision, by, short(t.ARN), t.NodeID, t.Last)
 	case !is:
 		a.forgottenInTime(old)
@@ -108,11 +110,43 @@ func (a *audit) task(revision state.Revision, change state.Change, by actor) {
 			a.w.stats.Stopped++
 			a.byNode[t.ARN] = by == byNode
 			a.stoppedHoldsNothing(t)
+			a.stopsForAReason(old, t, by)
 		}
 		if old.Last != lifecycle.Running && t.Last == lifecycle.Running {
 			a.w.stats.Started++
 		}
 	}
+}
+
+// placedWhereItMay: a task is placed on a container instance that takes tasks at that moment.
+func (a *audit) placedWhereItMay(t state.Task) {
+	if status := a.instances[t.InstanceARN]; status != "ACTIVE" {
+		a.w.fail("a task is placed where it may be", "%s is placed on %s, which is %q", short(t.ARN), lastPart(t.InstanceARN), status)
+	}
+}
+
+// stopsForAReason: a task that nobody told to stop, of images that run until they are stopped, on a node
+// that has lost nothing, runs on.
+func (a *audit) stopsForAReason(old, t state.Task, by actor) {
+	for _, n := range a.w.nodes {
+		if n.id == t.NodeID {
+			// What control stops may run on for a while, and hold what others are given.
+			n.disturbed = n.disturbed || by == byControl
+			if n.disturbed || old.StopCode != "" {
+				return
+			}
+		}
+	}
+	for _, c := range t.Containers {
+		p, exists := programs[c.Image]
+		switch {
+		case !exists, p.NoCommand, p.RunsFor > 0, strings.Contains(c.Reason, "injected"), strings.Contains(c.Reason, "OutOfMemory"):
+			return
+		case c.ExitCode != nil && *c.ExitCode == 1 && a.w.faults.Runtime.Exit > 0:
+			return
+		}
+	}
+	a.w.fail("a task that nobody stops runs on", "%s stopped with %s %q, %s", short(t.ARN), t.StopCode, t.StoppedReason, showContainers(t))
 }
 
 // tokenMakesOneSet: the same clientToken never makes two sets of tasks. It is kept for a day.

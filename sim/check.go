@@ -18,6 +18,7 @@ func (w *world) check() {
 		w.view(func(r *state.Reader) {
 			w.capacityIsKept(r)
 			w.acknowledgedIsKept(r)
+			w.tasksHaveWhatTheyName(r)
 		})
 		for _, n := range w.nodes {
 			n.dirty = true
@@ -75,6 +76,18 @@ func same(a, b []uint16) bool {
 func (w *world) acknowledgedIsKept(r *state.Reader) {
 	if what := w.users.model.broken(r, w.audit.reaped); what != "" {
 		w.fail("what was acknowledged is never lost", "%s", what)
+	}
+}
+
+// tasksHaveWhatTheyName: the cluster and the definition of a task are there as long as it is.
+func (w *world) tasksHaveWhatTheyName(r *state.Reader) {
+	for t := range state.Tasks.All(r) {
+		if _, ok := state.Clusters.Get(r, t.ClusterARN); !ok {
+			w.fail("a task has what it names", "%s has no cluster %s", short(t.ARN), t.ClusterARN)
+		}
+		if _, ok := state.TaskDefinitions.Get(r, t.DefinitionARN); !ok {
+			w.fail("a task has what it names", "%s has no definition %s", short(t.ARN), t.DefinitionARN)
+		}
 	}
 }
 

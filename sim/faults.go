@@ -93,9 +93,11 @@ func (w *world) befall(name string) {
 	case "reboot":
 		n.crash("reboots")
 		n.runtime.Lose()
+		n.disturbed = true
 	case "journal lost":
 		n.crash("killed, and its journal is lost")
 		n.loseJournal()
+		n.disturbed = true
 	case "server restart":
 		w.die("killed")
 	case "leader change":
@@ -113,6 +115,7 @@ func (w *world) befall(name string) {
 	case "node moves":
 		n.cluster = pick(w, append([]string{""}, clusterNames...))
 		n.crash(fmt.Sprintf("is restarted for cluster %q", n.cluster))
+		n.disturbed = true
 		n.journal.instance = "" // as an agent has it that was configured for another cluster
 	case "connection lost":
 		if n.agent != nil && n.agent.link != nil {

@@ -21,6 +21,7 @@ type link struct {
 	sending         alarm
 	here, there     bool      // the server's end is open, the agent's is
 	toNode, toCloud time.Time // when the last frame arrives: TCP keeps order
+	begun           time.Time // the handshake is over: nothing arrives before
 	heard           time.Time // by the agent
 	silence         time.Duration
 }
@@ -57,7 +58,8 @@ func (w *world) dial(p *process, h dispatch.Hello, connected func(*link), refuse
 	}
 	s.links[session.Node()] = l
 	w.say("server", "%s is connected", session.Node())
-	w.after(w.upTo(time.Millisecond), func() {
+	l.begun = w.now.Add(w.upTo(time.Millisecond))
+	w.at(l.begun, func() {
 		if l.there {
 			connected(l)
 		}
@@ -112,6 +114,9 @@ func (l *link) carry(from, to string, m protocol.Message, last *time.Time, deliv
 			d += w.upTo(30 * time.Second)
 		}
 		at := w.now.Add(d)
+		if at.Before(l.begun) {
+			at = l.begun.Add(d)
+		}
 		if w.happens(f.MessageReordered) {
 			at = at.Add(w.upTo(time.Second))
 		} else if at.Before(*last) {

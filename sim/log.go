@@ -60,6 +60,8 @@ func (l *tampered) race() {
 	l.racing = true
 	mine := l.actor
 	defer func() { l.racing, l.actor = false, mine }()
-	l.w.stats.Races++
-	l.w.server.rival().act()
+	for range 1 + l.w.chance.IntN(3) {
+		l.w.stats.Races++
+		l.w.server.rival().act()
+	}
 }

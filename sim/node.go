@@ -36,8 +36,9 @@ type node struct {
 	cutOff  bool
 	skew    time.Duration // of its clock
 
-	dirty    bool               // something may have changed that is checked
-	mayStart map[agent.Work]int // of tasks that should stop: how often each container may have been started
+	dirty     bool               // something may have changed that is checked
+	disturbed bool               // it has lost its containers or its journal, or has been taken out of clusters
+	mayStart  map[agent.Work]int // of tasks that should stop: how often each container may have been started
 }
 
 // journal is what is on the node's disk, as it would be.
@@ -55,15 +56,20 @@ func drawNodes(w *world) []*node {
 			w: w, id: fmt.Sprintf("node-%d", n),
 			cpu: pick(w, []int64{512, 1024, 2048, 4096}), memory: pick(w, []int64{256, 1024, 4096}), rack: pick(w, []string{"r1", "r2"}),
 			settings: lifecycle.Settings{CleanupWait: pick(w, []time.Duration{time.Minute, 10 * time.Minute})},
-			mayStart: map[agent.Work]int{},
 		}
 		if w.chance.IntN(2) == 0 {
 			one.cluster = pick(w, clusterNames)
 		}
-		one.runtime = NewRuntime(RuntimeConfig{Seed: w.chance.Uint64(), Programs: programs, Faults: w.faults.Runtime})
+		one.begin(w.chance.Uint64())
 		nodes = append(nodes, one)
 	}
 	return nodes
+}
+
+// begin makes the machine, on which there is nothing yet.
+func (n *node) begin(seed uint64) {
+	n.mayStart = map[agent.Work]int{}
+	n.runtime = NewRuntime(RuntimeConfig{Seed: seed, Programs: programs, Faults: n.w.faults.Runtime})
 }
 
 func (n *node) clusterName() string {

@@ -74,7 +74,8 @@ type world struct {
 
 	now    time.Time
 	events events
-	serial int // orders events of the same instant, and makes ids
+	serial int // orders events of the same instant
+	ids    int
 
 	log    *tampered
 	server *server // nil while it is down
@@ -158,8 +159,8 @@ func (w *world) say(who, format string, args ...any) {
 
 // newID is an identifier as the state makes them, but readable.
 func (w *world) newID() string {
-	w.serial++
-	return fmt.Sprintf("%032x", w.serial)
+	w.ids++
+	return fmt.Sprintf("%032d", w.ids)
 }
 
 // happens is the dice of a fault. There are none after the healing.
