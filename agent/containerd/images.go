@@ -33,6 +33,7 @@ const labelLoaded = "havn.loaded"
 type Images struct {
 	client *client.Client
 	store  images.Store
+	disk   string // a folder on the disk that a pull must not fill; empty if unknown
 
 	mu    sync.Mutex
 	known map[digest.Digest]*image // by what the image's name leads to; content never changes

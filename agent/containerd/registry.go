@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -103,12 +104,19 @@ func (s *Images) fetch(ctx context.Context, what resolved, log *slog.Logger) (*i
 	}
 	defer done(context.WithoutCancel(leased))
 	p := &progress{ingests: make(map[string]bool), log: log.With("image", familiar(what.name)), began: time.Now()}
+	if s.disk != "" {
+		if p.room, err = room(s.disk); err != nil {
+			return nil, err
+		}
+		p.content = s.client.ContentStore()
+		go watchRoom(ctx, s.disk, cancel)
+	}
 	go p.watch(ctx, s.client, cancel)
 	img, err := s.client.Pull(leased, what.name, client.WithResolver(what), client.WithPullUnpack,
 		client.WithPullSnapshotter(snapshotter), client.WithPlatformMatcher(platforms.Default()),
 		client.WithImageHandler(images.HandlerFunc(p.saw)))
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+		if cause := context.Cause(ctx); errors.Is(cause, errStalled) || errors.Is(cause, errFull) {
 			err = cause
 		}
 		return nil, err
@@ -121,9 +129,13 @@ type progress struct {
 	log   *slog.Logger
 	began time.Time
 
+	room    int64         // for what is not here yet
+	content content.Store // where that is; nil for any amount of room
+
 	mu      sync.Mutex
 	ingests map[string]bool // the names under which the pull's parts are being written
 	total   int64
+	missing int64
 }
 
 func (p *progress) saw(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
@@ -132,6 +144,15 @@ func (p *progress) saw(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Des
 	if key := remotes.MakeRefKey(ctx, d); !p.ingests[key] {
 		p.ingests[key] = true
 		p.total += d.Size
+		if p.content == nil {
+			return nil, nil
+		}
+		if _, err := p.content.Info(ctx, d.Digest); err != nil {
+			p.missing += d.Size
+		}
+	}
+	if p.missing > p.room {
+		return nil, errFull
 	}
 	return nil, nil
 }

@@ -110,6 +110,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	r.snapshots = r.client.SnapshotService(snapshotter)
 	r.imageStore = r.client.ImageService()
 	r.images = newImages(r.client)
+	r.images.disk = c.DataDir
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	go r.exits.watch(watching, r.client.EventService())
