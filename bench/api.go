@@ -48,20 +48,29 @@ func measureAPI(ctx context.Context, c config) ([]result, error) {
 		return nil, err
 	}
 	var results []result
-	for _, call := range []struct{ operation, body, aim string }{
-		{"ListClusters", "{}", "over 10000/s"},
-		{"DescribeTasks", fmt.Sprintf(`{"tasks":[%q]}`, *run.Tasks[0].TaskArn), ""},
-		{"RegisterTaskDefinition", `{"family":"load","containerDefinitions":[{"name":"c","image":"i","memory":64}]}`, ""},
+	always := func(body string) func(int) string { return func(int) string { return body } }
+	for _, call := range []struct {
+		operation string
+		body      func(connection int) string
+		aim       string
+	}{
+		{"ListClusters", always("{}"), "over 10000/s"},
+		{"DescribeTasks", always(fmt.Sprintf(`{"tasks":[%q]}`, *run.Tasks[0].TaskArn)), ""},
+		{"RegisterTaskDefinition", func(connection int) string {
+			return fmt.Sprintf(`{"family":"load-%d","containerDefinitions":[{"name":"c","image":"i","memory":64}]}`, connection)
+		}, ""},
 	} {
-		request, err := signed(h.endpoint, h.key.AccessKeyID, h.key.SecretAccessKey, call.operation, call.body)
-		if err != nil {
-			return nil, err
+		requests := make([][]byte, apiConnections)
+		for n := range requests {
+			if requests[n], err = signed(h.endpoint, h.key.AccessKeyID, h.key.SecretAccessKey, call.operation, call.body(n)); err != nil {
+				return nil, err
+			}
 		}
 		cpuBefore, err := cpuTime(h.pid)
 		if err != nil {
 			return nil, err
 		}
-		latencies, took, err := load(ctx, strings.TrimPrefix(h.endpoint, "http://"), request)
+		latencies, took, err := load(ctx, strings.TrimPrefix(h.endpoint, "http://"), requests)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", call.operation, err)
 		}
@@ -80,7 +89,7 @@ func measureAPI(ctx context.Context, c config) ([]result, error) {
 	return results, nil
 }
 
-func load(ctx context.Context, address string, request []byte) ([]time.Duration, time.Duration, error) {
+func load(ctx context.Context, address string, requests [][]byte) ([]time.Duration, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	var mu sync.Mutex
@@ -88,7 +97,7 @@ func load(ctx context.Context, address string, request []byte) ([]time.Duration,
 	var failure error
 	var workers sync.WaitGroup
 	begin := time.Now()
-	for range apiConnections {
+	for _, request := range requests {
 		workers.Go(func() {
 			latencies, err := loadOne(ctx, address, request)
 			mu.Lock()

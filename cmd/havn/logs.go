@@ -156,7 +156,7 @@ func (h home) waitStopped(ctx context.Context, id string) error {
 	waiter := ecs.NewTasksStoppedWaiter(client)
 	err = waiter.Wait(ctx, &ecs.DescribeTasksInput{Cluster: found.ClusterArn, Tasks: []string{*found.TaskArn}}, 1<<62)
 	if ctx.Err() != nil {
-		return nil
+		err = nil // the reader has gone; that is no failure
 	}
 	return err
 }

@@ -114,7 +114,7 @@ func (l *Log) Replay(ctx context.Context, after state.Revision) iter.Seq2[state.
 			var head state.Revision // CaughtUp is due there
 			var err error
 			if listing {
-				if from, err = l.list(ctx, yield); err == errEnough {
+				if from, err = l.list(ctx, yield); errors.Is(err, errEnough) {
 					return
 				}
 				head = from
@@ -125,7 +125,7 @@ func (l *Log) Replay(ctx context.Context, after state.Revision) iter.Seq2[state.
 				err = l.follow(ctx, from, max(from, head), yield)
 			}
 			switch {
-			case err == errEnough:
+			case errors.Is(err, errEnough):
 				return
 			case !errors.Is(err, rpctypes.ErrCompacted):
 				yield(state.Entry{}, fmt.Errorf("etcd: cannot follow: %w", err))
