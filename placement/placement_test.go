@@ -359,3 +359,15 @@ func BenchmarkPlace(b *testing.B) {
 		})
 	}
 }
+
+func TestATaskGivesBackOnce(t *testing.T) {
+	w := newWorld(t)
+	w.register(t, "n", state.Resources{CPU: 10, Memory: 10}, "c")
+	w.update(t, func(tx *state.Tx) {
+		placed, _ := Place(tx, "c", 1, []Ask{ask("t", state.Resources{CPU: 1, Memory: 2, TCPPorts: []uint16{80}})})
+		Release(tx, Release(tx, placed[0]))
+		if n, _ := state.Nodes.Get(tx, "n"); n.Remaining.CPU != 10 || n.Remaining.Memory != 10 || len(n.Remaining.TCPPorts) != 0 {
+			t.Errorf("left %+v", n.Remaining)
+		}
+	})
+}
