@@ -123,10 +123,14 @@ func writeCgroup(dir, file, value string) error {
 	return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)
 }
 
-// remove removes the task's group, and ours above it, as far as nothing is in them.
-func (g *cgroups) remove(taskARN string) {
+// remove removes the container's group, which runc does unless its process was killed on the way, then the task's and ours
+// above it, as far as nothing is in them.
+func (g *cgroups) remove(taskARN, id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for _, dir := range g.hierarchies() {
+		unix.Rmdir(filepath.Join(dir, g.path(taskARN, id)))
+	}
 	g.prune(g.taskPath(taskARN))
 }
 

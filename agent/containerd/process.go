@@ -236,7 +236,7 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	if err := r.containers.Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove the container's record: %w", err)
 	}
-	r.cgroups.remove(taskARN)
+	r.cgroups.remove(taskARN, id)
 	return os.RemoveAll(r.containerDir(taskARN, container))
 }
 
