@@ -362,10 +362,11 @@ func (s *Session) nextID() string {
 }
 
 // orphan reports whether control may have declared a task STOPPED that its node still runs: its container
-// instance is deregistered.
+// instance is deregistered, or was and has been registered again since, as happens to the automatic ones
+// when a cluster is deleted and made anew.
 func orphan(src state.Source, t state.Task) bool {
 	i, ok := state.Instances.Get(src, t.InstanceARN)
-	return !ok || i.Status == "INACTIVE"
+	return !ok || i.Status == "INACTIVE" || i.RegisteredAt.After(t.CreatedAt)
 }
 
 func identity(t state.Task) protocol.TaskIdentity {

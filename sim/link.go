@@ -102,6 +102,9 @@ func (l *link) carry(from, to string, m protocol.Message, last *time.Time, deliv
 	if l.agent.node.cutOff || w.happens(f.MessageLost) {
 		w.stats.Lost++
 		w.say(from, "-x %s %s", to, show(m))
+		if askedOnce(m) {
+			w.after(0, l.lose)
+		}
 		return
 	}
 	copies := 1
@@ -126,6 +129,9 @@ func (l *link) carry(from, to string, m protocol.Message, last *time.Time, deliv
 		}
 		w.at(at, func() {
 			if l.agent.node.cutOff {
+				if askedOnce(m) {
+					l.lose()
+				}
 				return
 			}
 			m, err := protocol.Decode(frame)
@@ -138,6 +144,16 @@ func (l *link) carry(from, to string, m protocol.Message, last *time.Time, deliv
 			deliver(m)
 		})
 	}
+}
+
+// askedOnce is true of what neither end says again on one connection. TCP loses no frame of a connection
+// that lives on; frames that are repeated may be lost here all the same, and these end the connection.
+func askedOnce(m protocol.Message) bool {
+	switch m.(type) {
+	case *protocol.StopVerification, *protocol.StopVerificationAck:
+		return true
+	}
+	return false
 }
 
 func (l *link) deliverNode(m protocol.Message) {

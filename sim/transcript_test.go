@@ -22,7 +22,7 @@ import (
 // do not. Every step of a story is checked as every step of a seed is. The commands:
 //
 //	node NAME [cluster=NAME] [cpu=N]     a machine, of every cluster or of one; its agent starts
-//	cluster NAME
+//	cluster NAME  delete NAME
 //	define FAMILY [image=NAME] [port=N] [containers=N]
 //	run CLUSTER FAMILY [count=N] [token=TEXT]
 //	stop TASK
@@ -97,6 +97,8 @@ func (s *story) play(d *datadriven.TestData) error {
 		n.boot()
 	case "cluster":
 		s.users.createCluster(s.server, "user", arg(0))
+	case "delete":
+		s.users.deleteCluster(s.server, "user", arg(0))
 	case "define":
 		s.users.registerDefinition(s.server, "user", s.define(arg(0), with["image"], number("port", 0), number("containers", 1)))
 	case "run":
