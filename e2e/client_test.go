@@ -26,7 +26,12 @@ type havnOf struct {
 
 func (s *site) start(t *testing.T, args ...string) *havnOf {
 	t.Helper()
-	h := &havnOf{t: t, home: s.home(), listen: "127.0.0.1:" + freePort()}
+	return s.startAt(t, "127.0.0.1:"+freePort(), args...)
+}
+
+func (s *site) startAt(t *testing.T, listen string, args ...string) *havnOf {
+	t.Helper()
+	h := &havnOf{t: t, home: s.home(), listen: listen}
 	h.endpoint = "http://" + h.listen
 	h.up(args...)
 	content, err := os.ReadFile(filepath.Join(h.home, "credentials"))
