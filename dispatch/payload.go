@@ -124,6 +124,9 @@ func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition, over t
 		NetworkMode:       string(networkMode(spec)),
 		MemoryReservation: int64(aws.ToInt32(first(over.MemoryReservation, c.MemoryReservation))) << 20,
 	}
+	if l := c.LogConfiguration; l != nil { // left out, an engine would take what it was started with
+		host.LogConfig = &protocol.LogConfig{Type: string(l.LogDriver), Config: l.Options}
+	}
 	// No Version: the agent then speaks to its engine in a version that the engine has.
 	return &protocol.DockerConfig{Config: text(config), HostConfig: text(host)}
 }

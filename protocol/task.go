@@ -91,6 +91,13 @@ type ContainerConfig struct {
 // HostConfig is the part of Docker's host configuration that Havn sends.
 // Docker Engine API, "ContainerCreate".
 type HostConfig struct {
-	NetworkMode       string `json:"NetworkMode,omitempty"`
-	MemoryReservation int64  `json:"MemoryReservation,omitempty"` // bytes
+	NetworkMode       string     `json:"NetworkMode,omitempty"`
+	MemoryReservation int64      `json:"MemoryReservation,omitempty"` // bytes
+	LogConfig         *LogConfig `json:"LogConfig,omitempty"`
+}
+
+// LogConfig is where a container's output goes.
+type LogConfig struct {
+	Type   string            `json:"Type"`
+	Config map[string]string `json:"Config,omitempty"`
 }
