@@ -55,8 +55,7 @@ func (h home) detach(cmd *cobra.Command) error {
 	told.Close()
 	var info serverInfo
 	if err := json.NewDecoder(ready).Decode(&info); err != nil {
-		child.Wait()
-		return fmt.Errorf("Havn did not start:\n%s", h.logSince(from))
+		return fmt.Errorf("Havn did not start (%v):\n%s", child.Wait(), h.logSince(from))
 	}
 	fmt.Fprintf(out, "Havn is up at %s (pid %d)\n", info.Endpoint, info.PID)
 	fmt.Fprintf(out, "  point AWS clients at it:  eval \"$(havn env)\"\n")

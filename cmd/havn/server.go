@@ -47,7 +47,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	s = &server{log: log, failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
-			s.stop()
+			err = errors.Join(err, s.stop())
 		}
 	}()
 	listener, err := net.Listen("tcp", c.listen)
@@ -102,18 +102,48 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 			})
 		})
 		// The API answers already; a first RunTask should find the node, too.
+		waiting, cancel := context.WithTimeout(ctx, nodeTimeout)
+		defer cancel()
 		select {
 		case <-connected:
+			awaitNode(waiting, h, store)
 		case err := <-s.failed:
 			return s, err
-		case <-time.After(nodeTimeout):
+		case <-waiting.Done():
+		}
+		if ctx.Err() != nil {
+			return s, ctx.Err()
+		}
+		if waiting.Err() != nil {
 			log.Warn("the node has not connected yet; tasks wait for it")
-		case <-ctx.Done():
-			err = ctx.Err()
-			return s, err
 		}
 	}
 	return s, h.writeServer(s.info)
+}
+
+// awaitNode returns when the state says that this machine's node is connected, which its agent knows a little earlier.
+func awaitNode(ctx context.Context, h home, store *state.Store) {
+	id, err := os.ReadFile(h.path("node", "node-id"))
+	if err != nil {
+		return // then it did not connect under this id
+	}
+	var seen state.Revision
+	connected := func() (is bool) {
+		store.View(func(r *state.Reader) {
+			seen = r.Revision()
+			n, ok := state.Nodes.Get(r, strings.TrimSpace(string(id)))
+			is = ok && n.Connected
+		})
+		return is
+	}
+	if connected() {
+		return
+	}
+	for range store.Watch(ctx, seen) {
+		if connected() {
+			return
+		}
+	}
 }
 
 func (s *server) openState(ctx context.Context, c upConfig, h home) (*state.Store, error) {

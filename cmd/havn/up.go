@@ -135,14 +135,13 @@ func (c upConfig) serve(ctx context.Context, h home, given func(flag string) boo
 
 	s, err := c.start(ctx, h, log)
 	if ctx.Err() != nil {
-		return nil // told to stop while it started; start has put away what it had made
+		return s.stop() // told to stop while it started
 	}
 	if err != nil {
 		return err
 	}
 	if err := announce(s.info); err != nil {
-		s.stop()
-		return err
+		return errors.Join(err, s.stop())
 	}
 	log.Info("ready", "endpoint", s.info.Endpoint, "data", h.dir)
 	failure := s.wait(ctx)
