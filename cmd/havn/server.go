@@ -165,6 +165,11 @@ func (s *server) openState(ctx context.Context, c upConfig, h home) (*state.Stor
 		return nil, err
 	}
 	s.defers("etcd", log.Close)
+	if len(c.etcd) > 0 { // the lock of the data folder does not guard what is elsewhere
+		if err := s.lead(ctx, log, c.region+" "+c.account); err != nil {
+			return nil, err
+		}
+	}
 	// The store follows its log for longer than the start takes.
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	store, err := state.Open(following, log)
@@ -178,6 +183,24 @@ func (s *server) openState(ctx context.Context, c upConfig, h home) (*state.Stor
 		return store.Wait()
 	})
 	return store, nil
+}
+
+// lead makes this the one server of the state, for as long as its lease lives.
+func (s *server) lead(ctx context.Context, log *etcd.Log, identity string) error {
+	s.log.Info("taking the lead in etcd; after a server that was killed this takes some seconds")
+	lost, err := log.Lead(ctx, identity)
+	if err != nil {
+		return err
+	}
+	s.run("leadership", func(ctx context.Context) error {
+		select {
+		case <-lost:
+			return errors.New("the lease in etcd was lost, so another Havn may lead")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return nil
 }
 
 // handler is everything that answers on the one port.

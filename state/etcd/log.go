@@ -1,6 +1,6 @@
 // Package etcd is the state's Log on etcd: inside this process (StartEmbedded), where one machine is the
-// whole control plane, or a cluster outside (Dial), where several Havns share one state. Both are the same
-// Log; the difference is how long a message travels.
+// whole control plane, or a cluster outside (Dial), where the state survives the machine. Both are the same
+// Log; the difference is how long a message travels. One Havn at a time serves a state: see Lead.
 //
 // A record table/key stands at /havn/table/key, as JSON, so that
 //
@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"havn/state"
 )
@@ -35,21 +36,24 @@ const (
 
 // Log is a state.Log on etcd.
 type Log struct {
-	client *clientv3.Client
-	server *embedded // nil if it is another process
+	client  *clientv3.Client
+	server  *embedded            // nil if it is another process
+	session *concurrency.Session // of the leader; nil where nobody asked to lead
 }
 
 var _ state.Log = (*Log)(nil)
 
-// Client speaks to the etcd of this log, for what is not a record: leadership, leases. Keep away from /havn/.
-func (l *Log) Client() *clientv3.Client { return l.client }
-
 // Close ends the connection and, if it is in this process, etcd itself.
 func (l *Log) Close() error {
+	var led error
+	if l.session != nil {
+		led = l.session.Close() // the next leader need not wait
+	}
 	err := l.client.Close()
 	if errors.Is(err, context.Canceled) { // what the client says when all is well
 		err = nil
 	}
+	err = errors.Join(led, err)
 	if l.server != nil {
 		err = errors.Join(err, l.server.close())
 	}
