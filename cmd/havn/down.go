@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -76,25 +77,13 @@ func (h home) stopAllTasks(cmd *cobra.Command) error {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
 	})
 	for cluster, tasks := range byCluster {
-		for chunk := range slicesOf(tasks, 100) { // DescribeTasks takes at most 100
+		for chunk := range slices.Chunk(tasks, 100) { // DescribeTasks takes at most 100
 			if err := waiter.Wait(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: chunk}, 5*time.Minute); err != nil {
 				return fmt.Errorf("cannot wait for the tasks to stop; see: havn ps: %w", err)
 			}
 		}
 	}
 	return nil
-}
-
-func slicesOf(all []string, size int) func(yield func([]string) bool) {
-	return func(yield func([]string) bool) {
-		for len(all) > 0 {
-			n := min(size, len(all))
-			if !yield(all[:n]) {
-				return
-			}
-			all = all[n:]
-		}
-	}
 }
 
 // stopServer asks the running process to end, and waits until it has let go of the data folder.

@@ -247,10 +247,8 @@ func notAWS(info serverInfo) http.HandlerFunc {
 
 func (s *server) serveHTTP(listener net.Listener, handler http.Handler) {
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(listener) }()
 	go func() {
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("cannot serve the API: %w", err)
 		}
 	}()
