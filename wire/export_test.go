@@ -35,3 +35,6 @@ func EncodeInput(a *API, name string, in any) ([]byte, error) {
 
 // AppendJSONString writes a text as AWS JSON has it.
 var AppendJSONString = appendJSONString
+
+// BodyTimeout is how long a caller may take to send the body.
+const BodyTimeout = bodyTimeout

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Config is what a Server is made of.
@@ -90,6 +91,13 @@ type call struct {
 	body    []byte // the same, decompressed; for query: the parameters
 }
 
+// Request ids are no secret, so the random bytes that wait in memory to become some may be seen there.
+func init() { uuid.EnableRandPool() }
+
+// bodyTimeout is how long a caller may take to send the body. It is read before it is known who calls,
+// because the signature covers it: without a limit anybody could keep connections open for nothing.
+const bodyTimeout = 30 * time.Second
+
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxPooled is the size of the largest buffer that is kept for another request.
@@ -121,7 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fallback.ServeHTTP(w, r)
 		return
 	}
-	c.id = newRequestID()
+	c.id = uuid.NewString() // as AWS's request ids are
 
 	err := c.read(w, r, read)
 	if err == nil && form {
@@ -192,9 +200,13 @@ func (c *call) read(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) 
 		w.Header().Set("Connection", "close")
 		return tooLarge
 	}
-	if _, err := into.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+	if err := receive(w, r, into, limit); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return tooLarge
+		}
+		w.Header().Set("Connection", "close")
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return badBody(fmt.Sprintf("the request body was not sent within %v", bodyTimeout))
 		}
 		return badBody("cannot read request body: " + err.Error())
 	}
@@ -219,6 +231,26 @@ func (c *call) read(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) 
 	default:
 		return badBody("unsupported Content-Encoding: " + encoding)
 	}
+}
+
+// receive takes the body from the network. After an error the deadline stays, so that
+// net/http does not wait for what was not sent either.
+func receive(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit int64) error {
+	if r.Body == http.NoBody {
+		return nil
+	}
+	conn := http.NewResponseController(w)
+	// The real clock: it is the network that is waited for. A writer that has no connection has no deadline.
+	if err := conn.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := into.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // routeForm finds the operation that a form names, and its API when the signature
@@ -341,22 +373,6 @@ func (s *Server) refuse(b []byte, c *call, r *http.Request, err error) ([]byte, 
 		s.log.LogAttrs(r.Context(), slog.LevelError, "cannot write error", slog.String("request", c.id), slog.String("error", err.Error()))
 	}
 	return b, ans.status
-}
-
-// newRequestID returns a random UUID, as AWS's request ids are.
-func newRequestID() string {
-	var u [16]byte
-	rand.Read(u[:]) //nolint:errcheck // never fails
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	var t [36]byte
-	hex.Encode(t[:8], u[:4])
-	hex.Encode(t[9:13], u[4:6])
-	hex.Encode(t[14:18], u[6:8])
-	hex.Encode(t[19:23], u[8:10])
-	hex.Encode(t[24:], u[10:])
-	t[8], t[13], t[18], t[23] = '-', '-', '-', '-'
-	return string(t[:])
 }
 
 func cutLast(s string, sep byte) (before, after string, found bool) {
