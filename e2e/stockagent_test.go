@@ -25,12 +25,9 @@ import (
 	"havn/testimage"
 )
 
-// stockPatience is how long anything may take that the stock agent is to do. The slowest is to give up an image: half a minute.
-const stockPatience = 3 * time.Minute
-
-// TestStockAgent runs the container agent of Amazon ECS, unmodified, against a Havn that has no node of its own. The
-// agent is a binary that HAVN_TEST_ECS_AGENT names, and starts containers on the Docker engine at DOCKER_HOST. The
-// steps are one session, in order: each begins where the one before has ended.
+// The container agent of Amazon ECS, unmodified, joins a Havn that has no node of its own. It is a binary that
+// HAVN_TEST_ECS_AGENT names, and starts containers on the Docker engine at DOCKER_HOST. The steps are one session, in
+// order: each begins where the one before has ended.
 func TestStockAgent(t *testing.T) {
 	binary := os.Getenv("HAVN_TEST_ECS_AGENT")
 	if binary == "" {
@@ -48,61 +45,54 @@ func TestStockAgent(t *testing.T) {
 	}
 
 	s := newSite(t)
-	w := &stockWorld{t: t, home: s.home(), listen: "127.0.0.1:" + freePort(), binary: binary, data: filepath.Join(s.dir, "agent"), docker: docker}
-	w.ctx, w.cancel = context.WithTimeout(t.Context(), 10*time.Minute)
-	t.Cleanup(w.clear)
-	w.cluster = "stock-" + filepath.Base(s.dir)
-	w.image = strings.ToLower("havn-test/" + w.cluster + ":v1")
-	w.loadWeb()
-	w.startHavn()
-	if _, err := w.ecs.CreateCluster(w.ctx, &ecs.CreateClusterInput{ClusterName: &w.cluster}); err != nil {
+	h := s.start(t, "--no-node")
+	if _, err := h.CreateCluster(within(t), &ecs.CreateClusterInput{ClusterName: aws.String("default")}); err != nil {
 		t.Fatal(err)
 	}
+	w := &stockWorld{havnOf: h, binary: binary, data: filepath.Join(s.dir, "agent"), docker: docker}
+	w.image = "havn-test/" + filepath.Base(s.dir) + ":v1"
+	t.Cleanup(w.clear)
+	w.loadImage()
 	w.startAgent()
 
 	t.Log("it registers, and says what it is and has")
-	instance := w.awaitConnected(nil)
+	instance := w.connected()
 	said, err := exec.Command(binary, "-version").CombinedOutput()
 	if version := aws.ToString(instance.VersionInfo.AgentVersion); err != nil || version == "" || !strings.Contains(string(said), version) {
 		t.Errorf("the agent's version is described as %q; it says %s (%v)", version, said, err)
 	}
-	if instance.Status == nil || *instance.Status != "ACTIVE" || len(instance.RegisteredResources) == 0 {
-		t.Errorf("the container instance is %v with %v", aws.ToString(instance.Status), instance.RegisteredResources)
+	if aws.ToString(instance.Status) != "ACTIVE" || len(instance.RegisteredResources) == 0 {
+		t.Errorf("the container instance is %s with %v", aws.ToString(instance.Status), instance.RegisteredResources)
 	}
 
 	t.Log("it runs the example, where the attributes that the example requires are")
-	definition := w.register("web", nil)
-	if len(definition.RequiresAttributes) == 0 {
+	if definition := w.defineLike("web", nil); len(definition.RequiresAttributes) == 0 {
 		t.Error("the example requires no attribute, so that its placement shows nothing")
 	}
-	web := w.run("web")
-	w.awaitRunning(web)
-	container := w.container(web)
+	web := w.running(w.run("web"))[0]
 	w.wantAnswer(web)
-	if running, err := w.docker.inspect(w.ctx, *container.RuntimeId); err != nil || !running.State.Running {
-		t.Fatalf("the engine shows the task's container as %+v (%v)", running.State, err)
+	if c := w.inspect(*web.Containers[0].RuntimeId); !c.State.Running {
+		t.Fatalf("the engine shows the task's container as %+v", c.State)
 	}
 
 	t.Log("a crash of Havn: the agent comes back, and nothing is started again")
 	w.sameContainers("a crash of Havn", func() {
 		w.crash()
-		w.startHavn()
-		w.awaitConnected(instance.ContainerInstanceArn)
+		w.up("--no-node")
+		w.sameInstance(instance)
 	})
 	w.wantAnswer(web)
 
 	t.Log("a Havn restored from a backup: the agent stops what it no longer knows, and nothing else")
-	var lost types.Container
 	w.sameContainers("the restoration", func() {
 		backup := w.home + ".backup"
 		w.crash()
 		if err := os.CopyFS(backup, os.DirFS(w.home)); err != nil {
 			t.Fatal(err)
 		}
-		w.startHavn()
-		later := w.run("web")
-		w.awaitRunning(later)
-		lost = w.container(later)
+		w.up("--no-node")
+		w.sameInstance(instance)
+		lost := *w.running(w.run("web"))[0].Containers[0].RuntimeId
 		w.crash()
 		if err := os.RemoveAll(w.home); err != nil {
 			t.Fatal(err)
@@ -110,95 +100,72 @@ func TestStockAgent(t *testing.T) {
 		if err := os.Rename(backup, w.home); err != nil {
 			t.Fatal(err)
 		}
-		w.startHavn()
-		w.await("the forgotten task's container has stopped", func() bool {
-			c, err := docker.inspect(w.ctx, *lost.RuntimeId)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return !c.State.Running
-		})
-		if err := docker.remove(w.ctx, *lost.RuntimeId); err != nil {
+		w.up("--no-node")
+		eventually(t, "the forgotten task's container has stopped", func() bool { return !w.inspect(lost).State.Running })
+		if err := docker.remove(within(t), lost); err != nil {
 			t.Fatal(err)
 		}
-		w.awaitConnected(instance.ContainerInstanceArn)
+		w.sameInstance(instance)
 	})
 	w.wantAnswer(web)
 
 	t.Log("a crash of the agent: it is the same container instance afterwards, with the same tasks")
 	w.sameContainers("a crash of the agent", func() {
 		w.killAgent()
-		w.awaitDisconnected(*instance.ContainerInstanceArn)
+		eventually(t, "the agent is seen to be gone", func() bool { return connected(w.instances()) == 0 })
 		w.startAgent()
-		w.awaitConnected(instance.ContainerInstanceArn)
+		w.sameInstance(instance)
 	})
-	if task := w.describe(web); aws.ToString(task.LastStatus) != "RUNNING" {
-		t.Errorf("the task is %s afterwards", aws.ToString(task.LastStatus))
-	}
+	web = w.running(*web.TaskArn)[0]
 
 	t.Log("it stops the example")
-	port := w.port(web)
 	w.stop(web, "enough of it")
-	w.wantStopped(web, types.TaskStopCodeUserInitiated, "enough of it", "")
-	if code := w.container(web).ExitCode; code == nil || *code != 0 {
-		t.Errorf("the exit code is %v; the example ends with 0 when it is told to", code)
-	}
-	if _, err := http.Get("http://127.0.0.1:" + port); err == nil {
-		t.Errorf("port %s still answers", port)
+	w.wantStopped(*web.TaskArn, types.TaskStopCodeUserInitiated, "enough of it", "", 0)
+	if _, err := http.Get(w.address(web)); err == nil {
+		t.Errorf("%s still answers", w.address(web))
 	}
 
 	t.Log("what is asked while the agent is away is done when it is back")
-	away := w.run("web")
-	w.awaitRunning(away)
+	away := w.running(w.run("web"))[0]
 	w.killAgent()
 	w.stop(away, "while nobody was there")
 	w.startAgent()
-	w.wantStopped(away, types.TaskStopCodeUserInitiated, "while nobody was there", "")
+	w.wantStopped(*away.TaskArn, types.TaskStopCodeUserInitiated, "while nobody was there", "", 0)
 
 	t.Log("what cannot run ends in ECS's words")
-	w.register("no-image", func(c *types.ContainerDefinition) { c.Image = aws.String("127.0.0.1:1/nothing:v1") })
-	w.register("no-command", func(c *types.ContainerDefinition) { c.EntryPoint = []string{"/nonexistent"} })
-	w.register("sh", func(c *types.ContainerDefinition) {
+	w.defineLike("no-image", func(c *types.ContainerDefinition) { c.Image = aws.String("127.0.0.1:1/nothing:v1") })
+	w.defineLike("no-command", func(c *types.ContainerDefinition) { c.EntryPoint = []string{"/nonexistent"} })
+	w.defineLike("exits", func(c *types.ContainerDefinition) {
 		c.EntryPoint, c.Command = []string{"/bin/sh", "-c"}, []string{"exit 3"}
 	})
-	noImage, noCommand, exits := w.run("no-image"), w.run("no-command"), w.run("sh")
-	w.wantStopped(noImage, types.TaskStopCodeTaskFailedToStart, "Task failed to start", "CannotPull")
-	w.wantStopped(noCommand, types.TaskStopCodeTaskFailedToStart, "Task failed to start", "CannotStartContainerError")
-	w.wantStopped(exits, types.TaskStopCodeEssentialContainerExited, "Essential container in task exited", "")
-	if code := w.container(exits).ExitCode; code == nil || *code != 3 {
-		t.Errorf("the exit code is %v, not 3", code)
-	}
+	w.sameInstance(instance)
+	noImage, noCommand, exits := w.run("no-image"), w.run("no-command"), w.run("exits")
+	w.wantStopped(noImage, types.TaskStopCodeTaskFailedToStart, "Task failed to start", "CannotPull", none)
+	w.wantStopped(noCommand, types.TaskStopCodeTaskFailedToStart, "Task failed to start", "CannotStartContainerError", none)
+	w.wantStopped(exits, types.TaskStopCodeEssentialContainerExited, "Essential container in task exited", "", 3)
 
 	t.Log("all that it took is free again")
-	left := w.awaitConnected(instance.ContainerInstanceArn)
-	if fmt.Sprint(plainResources(left.RemainingResources)) != fmt.Sprint(plainResources(left.RegisteredResources)) || left.RunningTasksCount != 0 || left.PendingTasksCount != 0 {
-		t.Errorf("%d tasks run and %d wait; of %v, %v is left", left.RunningTasksCount, left.PendingTasksCount,
-			plainResources(left.RegisteredResources), plainResources(left.RemainingResources))
+	left := w.connected()
+	if has, free := plainResources(left.RegisteredResources), plainResources(left.RemainingResources); has != free || left.RunningTasksCount+left.PendingTasksCount != 0 {
+		t.Errorf("%d tasks run and %d wait; of %s, %s is left", left.RunningTasksCount, left.PendingTasksCount, has, free)
 	}
 }
 
-func plainResources(list []types.Resource) map[string]string {
+func plainResources(list []types.Resource) string {
 	plain := map[string]string{}
 	for _, r := range list {
 		plain[*r.Name] = fmt.Sprint(r.IntegerValue, r.StringSetValue)
 	}
-	return plain
+	return fmt.Sprint(plain)
 }
 
 // stockWorld is a Havn without a node, a stock agent and a Docker engine.
 type stockWorld struct {
-	t       *testing.T
-	ctx     context.Context
-	cancel  context.CancelFunc
-	home    string // Havn's
-	listen  string
-	env     map[string]string // what havn env prints
-	ecs     *ecs.Client
-	cluster string
-	image   string
+	*havnOf
+	image string // the example's, under a name that is this test's alone
 
 	binary string
-	data   string // the agent's
+	data   string // folder of the agent
 	agent  *exec.Cmd
 	ended  chan struct{} // closed when the agent has
 	docker dockerEngine
@@ -206,86 +173,43 @@ type stockWorld struct {
 
 // clear ends the agent, and removes from the engine all that was made there. Havn is the site's.
 func (w *stockWorld) clear() {
-	w.cancel()
 	w.killAgent()
 	if w.t.Failed() {
 		w.t.Logf("the log of the agent ends:\n%s", lastLines(filepath.Join(w.data, "log"), 60))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stockPatience)
-	defer cancel()
-	for _, id := range w.containers(ctx) {
-		if err := w.docker.remove(ctx, id); err != nil {
+	for _, id := range w.containers() {
+		if err := w.docker.remove(within(w.t), id); err != nil {
 			w.t.Error(err)
 		}
 	}
-	if err := w.docker.do(ctx, http.MethodDelete, "/images/"+w.image, nil, nil); err != nil {
+	if err := w.docker.do(within(w.t), http.MethodDelete, "/images/"+w.image, nil, nil); err != nil {
 		w.t.Error(err)
+	}
+	if !isRunning(w.home) {
+		return
 	}
 	// Nobody would stop the tasks that a failed test leaves: their node is gone for good.
-	if err := w.deregister(ctx); err != nil {
-		w.t.Error(err)
-	}
-}
-
-func (w *stockWorld) deregister(ctx context.Context) error {
-	if !isRunning(w.home) {
-		return nil
-	}
-	listed, err := w.ecs.ListContainerInstances(ctx, &ecs.ListContainerInstancesInput{Cluster: &w.cluster})
-	if err != nil {
-		return err
-	}
-	for _, arn := range listed.ContainerInstanceArns {
-		if _, err := w.ecs.DeregisterContainerInstance(ctx, &ecs.DeregisterContainerInstanceInput{Cluster: &w.cluster, ContainerInstance: &arn, Force: aws.Bool(true)}); err != nil {
-			return err
+	for arn := range w.instances() {
+		_, err := w.DeregisterContainerInstance(within(w.t), &ecs.DeregisterContainerInstanceInput{ContainerInstance: &arn, Force: aws.Bool(true)})
+		if err != nil {
+			w.t.Error(err)
 		}
 	}
-	return nil
 }
 
-// loadWeb loads the example's image, with a shell in it, under a name of our own.
-func (w *stockWorld) loadWeb() {
-	web := filepath.Join(archives, "web")
-	if _, err := os.Stat(web); err != nil {
-		w.t.Fatal(err)
-	}
+// loadImage loads the example's image, with a shell in it.
+func (w *stockWorld) loadImage() {
 	var archive bytes.Buffer
 	err := testimage.WriteArchive(&archive, w.image, testimage.Spec{
-		Files:  map[string]string{"/web": web, "/bin/sh": "/bin/busybox"},
+		Files:  map[string]string{"/web": filepath.Join(archives, "web"), "/bin/sh": "/bin/busybox"},
 		Config: v1.Config{Entrypoint: []string{"/web"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.docker.do(w.ctx, http.MethodPost, "/images/load?quiet=1", &archive, nil); err != nil {
+	if err := w.docker.do(within(w.t), http.MethodPost, "/images/load?quiet=1", &archive, nil); err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-// startHavn starts the control plane where it was, and a client of it.
-func (w *stockWorld) startHavn() {
-	if err := havn(w.home, "up", "--detach", "--no-node", "--listen", w.listen); err != nil {
-		w.t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(binaries, "havn"), "env", "--data-dir", w.home)
-	out, err := cmd.Output()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.env = map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		if line, ok := strings.CutPrefix(line, "export "); ok {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			w.env[name] = value
-		}
-	}
-	w.ecs = ecs.New(ecs.Options{
-		BaseEndpoint: aws.String(w.env["AWS_ENDPOINT_URL"]),
-		Region:       w.env["AWS_REGION"],
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: w.env["AWS_ACCESS_KEY_ID"], SecretAccessKey: w.env["AWS_SECRET_ACCESS_KEY"]}, nil
-		}),
-	})
 }
 
 func (w *stockWorld) crash() {
@@ -297,6 +221,7 @@ func (w *stockWorld) crash() {
 
 // startAgent starts the agent as one that is not on EC2, with nothing of AWS in reach.
 func (w *stockWorld) startAgent() {
+	w.t.Helper()
 	state := filepath.Join(w.data, "data")
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		w.t.Fatal(err)
@@ -311,11 +236,11 @@ func (w *stockWorld) startAgent() {
 	w.agent.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	w.agent.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.data,
-		"ECS_BACKEND_HOST=" + w.env["AWS_ENDPOINT_URL"],
-		"AWS_DEFAULT_REGION=" + w.env["AWS_REGION"],
-		"AWS_ACCESS_KEY_ID=" + w.env["AWS_ACCESS_KEY_ID"],
-		"AWS_SECRET_ACCESS_KEY=" + w.env["AWS_SECRET_ACCESS_KEY"],
-		"ECS_CLUSTER=" + w.cluster,
+		"ECS_BACKEND_HOST=" + w.endpoint,
+		"AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=" + w.key.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + w.key.SecretAccessKey,
+		"ECS_CLUSTER=default",
 		"ECS_EXTERNAL=true",
 		"ECS_DATADIR=" + state, "ECS_HOST_DATA_DIR=" + w.data,
 		`ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","none"]`,
@@ -338,64 +263,46 @@ func (w *stockWorld) killAgent() {
 	if w.agent != nil {
 		w.agent.Process.Kill() //nolint:errcheck // it may have ended
 		<-w.ended
-		w.agent, w.ended = nil, nil
+		w.agent = nil
 	}
 }
 
-// await looks until something is so. An agent that has been started must not end before.
-func (w *stockWorld) await(what string, so func() bool) {
+// connected waits until the agent is, and describes its container instance.
+func (w *stockWorld) connected() types.ContainerInstance {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, stockPatience)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
+	var all map[string]bool
+	eventually(w.t, "the agent is connected", func() bool {
 		select {
-		case <-tick.C:
 		case <-w.ended:
-			w.t.Fatalf("the agent has ended, and it is not so that %s", what)
-		case <-ctx.Done():
-			w.t.Fatalf("still not: %s", what)
+			w.t.Fatal("the agent has ended by itself")
+		default:
 		}
+		all = w.instances()
+		return connected(all) > 0
+	})
+	if len(all) != 1 {
+		w.t.Fatalf("the agent is more than one container instance: %v", all)
 	}
-}
-
-// awaitConnected waits until the agent is connected as the container instance of that ARN, or any, and as no other.
-func (w *stockWorld) awaitConnected(arn *string) (connected types.ContainerInstance) {
-	w.t.Helper()
-	w.await("the agent is connected", func() bool {
-		listed, err := w.ecs.ListContainerInstances(w.ctx, &ecs.ListContainerInstancesInput{Cluster: &w.cluster})
+	for arn := range all {
+		out, err := w.DescribeContainerInstances(within(w.t), &ecs.DescribeContainerInstancesInput{ContainerInstances: []string{arn}})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if len(listed.ContainerInstanceArns) == 0 {
-			return false
-		}
-		if len(listed.ContainerInstanceArns) > 1 || arn != nil && listed.ContainerInstanceArns[0] != *arn {
-			w.t.Fatalf("the agent is container instance %q", listed.ContainerInstanceArns)
-		}
-		connected = w.instance(listed.ContainerInstanceArns[0])
-		return connected.AgentConnected
-	})
-	return connected
-}
-
-func (w *stockWorld) awaitDisconnected(arn string) {
-	w.t.Helper()
-	w.await("the agent is seen to be gone", func() bool { return !w.instance(arn).AgentConnected })
-}
-
-func (w *stockWorld) instance(arn string) types.ContainerInstance {
-	w.t.Helper()
-	out, err := w.ecs.DescribeContainerInstances(w.ctx, &ecs.DescribeContainerInstancesInput{Cluster: &w.cluster, ContainerInstances: []string{arn}})
-	if err != nil || len(out.ContainerInstances) != 1 {
-		w.t.Fatalf("the container instance is described as %+v (%v)", out, err)
+		return out.ContainerInstances[0]
 	}
-	return out.ContainerInstances[0]
+	panic("unreachable")
 }
 
-// register registers the example under a family, with our image and what else is to be different.
-func (w *stockWorld) register(family string, change func(*types.ContainerDefinition)) *types.TaskDefinition {
+// sameInstance waits until the agent is connected, as the container instance that it was.
+func (w *stockWorld) sameInstance(was types.ContainerInstance) {
+	w.t.Helper()
+	if is := w.connected(); *is.ContainerInstanceArn != *was.ContainerInstanceArn {
+		w.t.Fatalf("the agent was %s and is %s", *was.ContainerInstanceArn, *is.ContainerInstanceArn)
+	}
+}
+
+// defineLike registers the example under a family, with our image and what else is to be different.
+func (w *stockWorld) defineLike(family string, change func(*types.ContainerDefinition)) *types.TaskDefinition {
 	w.t.Helper()
 	content, err := os.ReadFile("../examples/web/taskdef.json")
 	if err != nil {
@@ -409,88 +316,59 @@ func (w *stockWorld) register(family string, change func(*types.ContainerDefinit
 	if change != nil {
 		change(&in.ContainerDefinitions[0])
 	}
-	out, err := w.ecs.RegisterTaskDefinition(w.ctx, &in)
+	out, err := w.RegisterTaskDefinition(within(w.t), &in)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return out.TaskDefinition
 }
 
-func (w *stockWorld) run(family string) (task string) {
+func (w *stockWorld) stop(task types.Task, reason string) {
 	w.t.Helper()
-	w.awaitConnected(nil) // else there is nowhere to place it
-	out, err := w.ecs.RunTask(w.ctx, &ecs.RunTaskInput{Cluster: &w.cluster, TaskDefinition: &family, LaunchType: types.LaunchTypeEc2})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if len(out.Failures) > 0 || len(out.Tasks) != 1 {
-		w.t.Fatalf("RunTask of %s places %d tasks, with failures %+v", family, len(out.Tasks), out.Failures)
-	}
-	return *out.Tasks[0].TaskArn
-}
-
-func (w *stockWorld) describe(task string) types.Task {
-	w.t.Helper()
-	out, err := w.ecs.DescribeTasks(w.ctx, &ecs.DescribeTasksInput{Cluster: &w.cluster, Tasks: []string{task}})
-	if err != nil || len(out.Tasks) != 1 || len(out.Tasks[0].Containers) != 1 {
-		w.t.Fatalf("the task is described as %+v (%v)", out, err)
-	}
-	return out.Tasks[0]
-}
-
-func (w *stockWorld) container(task string) types.Container {
-	w.t.Helper()
-	return w.describe(task).Containers[0]
-}
-
-func (w *stockWorld) awaitRunning(task string) {
-	w.t.Helper()
-	w.await("the task runs", func() bool {
-		d := w.describe(task)
-		if aws.ToString(d.LastStatus) == "STOPPED" {
-			w.t.Fatalf("the task has stopped: %s; %s", aws.ToString(d.StoppedReason), aws.ToString(d.Containers[0].Reason))
-		}
-		return aws.ToString(d.LastStatus) == "RUNNING"
-	})
-}
-
-func (w *stockWorld) stop(task, reason string) {
-	w.t.Helper()
-	if _, err := w.ecs.StopTask(w.ctx, &ecs.StopTaskInput{Cluster: &w.cluster, Task: &task, Reason: &reason}); err != nil {
+	if _, err := w.StopTask(within(w.t), &ecs.StopTaskInput{Task: task.TaskArn, Reason: &reason}); err != nil {
 		w.t.Fatal(err)
 	}
 }
+
+// none is the exit code of a container that never ran.
+const none = -1
 
 // wantStopped waits for the end of a task, and looks whether it is as it should be.
-func (w *stockWorld) wantStopped(task string, code types.TaskStopCode, reason, containerReason string) {
+func (w *stockWorld) wantStopped(task string, code types.TaskStopCode, reason, containerReason string, exitCode int32) {
 	w.t.Helper()
-	w.await("the task has stopped", func() bool { return aws.ToString(w.describe(task).LastStatus) == "STOPPED" })
-	d := w.describe(task)
+	d := w.stopped(task)
 	if d.StopCode != code || aws.ToString(d.StoppedReason) != reason {
 		w.t.Errorf("the task stopped with %s, %q; want %s, %q", d.StopCode, aws.ToString(d.StoppedReason), code, reason)
 	}
-	got := aws.ToString(d.Containers[0].Reason)
-	if !strings.HasPrefix(got, containerReason) || containerReason == "" && got != "" {
+	c := d.Containers[0]
+	if got := aws.ToString(c.Reason); !strings.HasPrefix(got, containerReason) || containerReason == "" && got != "" {
 		w.t.Errorf("the container's reason is %q; want %q", got, containerReason)
+	}
+	got := int32(none)
+	if c.ExitCode != nil {
+		got = *c.ExitCode
+	}
+	if got != exitCode {
+		w.t.Errorf("the exit code is %d; want %d", got, exitCode)
 	}
 }
 
-func (w *stockWorld) port(task string) string {
+// address is where the example answers.
+func (w *stockWorld) address(task types.Task) string {
 	w.t.Helper()
-	bindings := w.container(task).NetworkBindings
+	bindings := task.Containers[0].NetworkBindings
 	if len(bindings) != 1 || aws.ToInt32(bindings[0].ContainerPort) != 80 || aws.ToInt32(bindings[0].HostPort) == 0 {
 		w.t.Fatalf("the network bindings are %+v", bindings)
 	}
-	return fmt.Sprint(*bindings[0].HostPort)
+	return fmt.Sprintf("http://127.0.0.1:%d", *bindings[0].HostPort)
 }
 
-// wantAnswer asks the example at its port; it may be a moment until it listens.
-func (w *stockWorld) wantAnswer(task string) {
+// wantAnswer asks the example; it may be a moment until it listens.
+func (w *stockWorld) wantAnswer(task types.Task) {
 	w.t.Helper()
-	address := "http://127.0.0.1:" + w.port(task)
 	var answer []byte
-	w.await("the example answers", func() bool {
-		res, err := http.Get(address)
+	eventually(w.t, "the example answers", func() bool {
+		res, err := http.Get(w.address(task))
 		if err != nil {
 			return false
 		}
@@ -508,11 +386,8 @@ func (w *stockWorld) sameContainers(after string, do func()) {
 	w.t.Helper()
 	look := func() string {
 		var all []string
-		for _, id := range w.containers(w.ctx) {
-			c, err := w.docker.inspect(w.ctx, id)
-			if err != nil {
-				w.t.Fatal(err)
-			}
+		for _, id := range w.containers() {
+			c := w.inspect(id)
 			all = append(all, fmt.Sprintf("%s running %t since %s, restarted %d times", id[:12], c.State.Running, c.State.StartedAt, c.RestartCount))
 		}
 		return strings.Join(all, "\n")
@@ -524,20 +399,26 @@ func (w *stockWorld) sameContainers(after string, do func()) {
 	}
 }
 
-// containers lists what the agent has made, running or not.
-func (w *stockWorld) containers(ctx context.Context) (ids []string) {
-	filter, err := json.Marshal(map[string][]string{"label": {"com.amazonaws.ecs.cluster=" + w.cluster}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+// containers lists those of our image, running or not. No one else has it.
+func (w *stockWorld) containers() (ids []string) {
+	w.t.Helper()
 	var list []struct{ Id string }
-	if err := w.docker.do(ctx, http.MethodGet, "/containers/json?all=1&filters="+url.QueryEscape(string(filter)), nil, &list); err != nil {
+	filters := url.QueryEscape(fmt.Sprintf(`{"ancestor":[%q]}`, w.image))
+	if err := w.docker.do(within(w.t), http.MethodGet, "/containers/json?all=1&filters="+filters, nil, &list); err != nil {
 		w.t.Error(err)
 	}
 	for _, c := range list {
 		ids = append(ids, c.Id)
 	}
 	return ids
+}
+
+func (w *stockWorld) inspect(id string) (c dockerContainer) {
+	w.t.Helper()
+	if err := w.docker.do(within(w.t), http.MethodGet, "/containers/"+id+"/json", nil, &c); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
 }
 
 // dockerEngine is a Docker engine, spoken to in its own HTTP API.
@@ -573,11 +454,6 @@ func findDocker() (dockerEngine, error) {
 		return d, fmt.Errorf("none answers at %s: %w", d.host, err)
 	}
 	return d, nil
-}
-
-func (d dockerEngine) inspect(ctx context.Context, id string) (c dockerContainer, err error) {
-	err = d.do(ctx, http.MethodGet, "/containers/"+id+"/json", nil, &c)
-	return c, err
 }
 
 func (d dockerEngine) remove(ctx context.Context, id string) error {
