@@ -28,7 +28,7 @@ var mayImport = map[string]struct {
 	"state":             {[]string{"lifecycle"}, "state remembers; it decides nothing"},
 	"state/etcd":        {[]string{"state"}, "a Log knows bytes, not records"},
 	"state/statetest":   {[]string{"state"}, "the suite of every Log"},
-	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where, writes the answer down"},
+	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle"}, "handlers write facts; they never call forward"},
 	"api/ecs/coverage":  {[]string{"api/ecs", "wire"}, "documents what the handlers do"},
 	"api/sts":           {[]string{"wire", "identity", "state"}, "as api/ecs"},

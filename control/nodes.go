@@ -4,12 +4,13 @@ import (
 	"strings"
 	"time"
 
+	"havn/placement"
 	"havn/state"
 )
 
 // Membership keeps nodes that serve every cluster in every cluster. Whoever creates a cluster or registers
 // a node does this in its own transaction; what is left for here is two of these that did not see each
-// other, more of them than one transaction makes, and clusters and nodes that go.
+// other, more of them than one transaction makes or removes, and clusters and nodes that go.
 func Membership() Controller {
 	return Controller{
 		Name: "membership",
@@ -32,15 +33,15 @@ func Membership() Controller {
 			switch kind {
 			case "cluster":
 				if c, ok := state.Clusters.Get(tx, key); ok && c.Status == "ACTIVE" {
-					more = state.JoinCluster(tx, c, now)
+					more = placement.JoinCluster(tx, c, now)
 				} else {
-					state.LeaveCluster(tx, key)
+					more = placement.LeaveCluster(tx, key)
 				}
 			case "node":
 				if n, ok := state.Nodes.Get(tx, key); ok && n.EveryCluster {
-					more = state.JoinNode(tx, n, now)
+					more = placement.JoinNode(tx, n, now)
 				} else {
-					state.LeaveNode(tx, key)
+					more = placement.LeaveNode(tx, key)
 				}
 			}
 			if more {

@@ -5,6 +5,8 @@
 // The race that matters is designed into the records: what is left of a node stands on the node's record,
 // which every placement on that node reads by key and writes. Two placements that would share the last of
 // it conflict, and one of them is decided again on what the other left.
+//
+// A node that serves every cluster is a container instance of each: see JoinCluster.
 package placement
 
 import (

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/state"
 	"havn/wire"
 )
@@ -55,7 +56,7 @@ func (s *Server) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) 
 				CreatedAt:                       wire.Now(ctx),
 			}
 			state.Clusters.Put(tx, c)
-			state.JoinCluster(tx, c, wire.Now(ctx))
+			placement.JoinCluster(tx, c, wire.Now(ctx))
 		}
 		out.Cluster = ptr(describeCluster(tx, c, written))
 		return nil
@@ -215,22 +216,30 @@ func (s *Server) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) 
 	return out, nil
 }
 
-// emptyCluster checks that nothing but automatic container instances is in the cluster, and removes those.
+// maxMet is how many nodes one transaction can guard beside all else that it does.
+const maxMet = 3000
+
+// emptyCluster checks that nothing but automatic container instances is in the cluster, and removes those,
+// or as many as one transaction does: of an INACTIVE cluster, control removes the rest.
 func emptyCluster(tx *state.Tx, c state.Cluster) error {
+	met := 0
 	for i := range state.Instances.By(tx, "cluster", c.ARN) {
 		if !i.Automatic && i.Status != statusInactive {
 			return &types.ClusterContainsContainerInstancesException{
 				Message: ptr("The Cluster cannot be deleted while Container Instances are active or draining.")}
 		}
-		// A task that is being placed here now writes the node's remaining resources: meet it there.
-		state.Nodes.Get(tx, i.NodeID)
+		// A task that is being placed here now writes the node's remaining resources: meet it there. In a
+		// cluster of more nodes it may slip in, and is stopped when control removes its instance.
+		if met++; met <= maxMet {
+			state.Nodes.Get(tx, i.NodeID)
+		}
 	}
 	for t := range state.Tasks.By(tx, "cluster", c.ARN) {
 		if t.Last != lifecycle.Stopped {
 			return &types.ClusterContainsTasksException{Message: ptr("The Cluster cannot be deleted while Tasks are active.")}
 		}
 	}
-	state.LeaveCluster(tx, c.ARN)
+	placement.LeaveCluster(tx, c.ARN)
 	return nil
 }
 

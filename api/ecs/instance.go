@@ -20,6 +20,9 @@ import (
 // maxStateChanges is how many container instances one UpdateContainerInstancesState may name.
 const maxStateChanges = 10
 
+// maxForced is how many tasks one forced DeregisterContainerInstance tells to stop by itself.
+const maxForced = 250
+
 // RegisterContainerInstance makes a machine a container instance of a cluster, or tells what has changed
 // on one that is. The agent calls it each time that it starts.
 //
@@ -68,9 +71,9 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		}
 		n = placement.Recount(tx, n)
 		state.Nodes.Put(tx, n)
-		state.JoinNode(tx, n, wire.Now(ctx))
+		placement.JoinNode(tx, n, wire.Now(ctx))
 		if !n.EveryCluster {
-			state.LeaveNode(tx, n.ID) // this cluster's is written again below
+			placement.LeaveNode(tx, n.ID) // this cluster's is written again below
 		}
 
 		if joined, ok := membership(tx, c.ARN, n.ID); ok {
@@ -163,15 +166,16 @@ func (s *Server) DeregisterContainerInstance(ctx context.Context, in *ecs.Deregi
 			return err
 		}
 		state.Nodes.Get(tx, i.NodeID) // meet a task that is being placed here: it writes the node
-		for t := range state.Tasks.By(tx, "instance", i.ARN) {
-			if t.Last == lifecycle.Stopped {
-				continue
-			}
+		told := 0
+		for t := range state.Tasks.By(tx, "unstopped on instance", i.ARN) {
 			if !deref(in.Force) {
 				return invalid("Found running tasks on the instance.")
 			}
 			if t.Desired == lifecycle.Stopped {
 				continue
+			}
+			if told++; told > maxForced {
+				break // control stops all that it finds on an INACTIVE container instance
 			}
 			t.Desired = lifecycle.Stopped
 			t.StoppingAt = wire.Now(ctx)

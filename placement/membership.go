@@ -1,10 +1,13 @@
-package state
+package placement
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"iter"
 	"strings"
 	"time"
+
+	"havn/state"
 )
 
 // A node that serves every cluster is a container instance of each ACTIVE one. Whoever makes such a pair
@@ -13,25 +16,25 @@ import (
 // these at the same time may not see each other; control's Membership closes that gap, with these same
 // functions.
 
-// maxJoins is how many container instances one call makes. Control makes the rest.
-const maxJoins = 500
+// maxMembers is how many container instances one call makes or removes. Control does the rest.
+const maxMembers = 500
 
 // JoinCluster makes all nodes that serve every cluster container instances of c. It reports whether there
 // are more than one call makes.
-func JoinCluster(tx *Tx, c Cluster, now time.Time) (more bool) {
+func JoinCluster(tx *state.Tx, c state.Cluster, now time.Time) (more bool) {
 	if c.Status != "ACTIVE" {
 		return false
 	}
 	joined := map[string]bool{}
-	for i := range Instances.By(tx, "cluster", c.ARN) {
+	for i := range state.Instances.By(tx, "cluster", c.ARN) {
 		joined[i.NodeID] = true // also what a user has deregistered: remembered as long as the cluster is
 	}
 	made := 0
-	for n := range Nodes.All(tx) {
+	for n := range state.Nodes.All(tx) {
 		if !n.EveryCluster || joined[n.ID] {
 			continue
 		}
-		if made++; made > maxJoins {
+		if made++; made > maxMembers {
 			return true
 		}
 		join(tx, c.ARN, n.ID, now)
@@ -41,20 +44,20 @@ func JoinCluster(tx *Tx, c Cluster, now time.Time) (more bool) {
 
 // JoinNode makes n a container instance of all clusters, if it serves every one. It reports whether there
 // are more than one call makes.
-func JoinNode(tx *Tx, n Node, now time.Time) (more bool) {
+func JoinNode(tx *state.Tx, n state.Node, now time.Time) (more bool) {
 	if !n.EveryCluster {
 		return false
 	}
 	joined := map[string]bool{}
-	for i := range Instances.By(tx, "node", n.ID) {
+	for i := range state.Instances.By(tx, "node", n.ID) {
 		joined[i.ClusterARN] = true
 	}
 	made := 0
-	for c := range Clusters.All(tx) {
+	for c := range state.Clusters.All(tx) {
 		if c.Status != "ACTIVE" || joined[c.ARN] {
 			continue
 		}
-		if made++; made > maxJoins {
+		if made++; made > maxMembers {
 			return true
 		}
 		join(tx, c.ARN, n.ID, now)
@@ -62,31 +65,39 @@ func JoinNode(tx *Tx, n Node, now time.Time) (more bool) {
 	return false
 }
 
-// LeaveCluster removes the automatic container instances of a cluster that is no longer ACTIVE.
-// DeleteCluster calls it, once it has seen that nothing else is in the cluster.
-func LeaveCluster(tx *Tx, clusterARN string) {
-	for i := range Instances.By(tx, "cluster", clusterARN) {
-		if i.Automatic {
-			Instances.Delete(tx, i.ARN)
-		}
-	}
+// LeaveCluster removes the automatic container instances of a cluster that is no longer ACTIVE. It reports
+// whether there are more than one call removes. DeleteCluster calls it, once it has seen that nothing else
+// is in the cluster.
+func LeaveCluster(tx *state.Tx, clusterARN string) (more bool) {
+	return leave(tx, state.Instances.By(tx, "cluster", clusterARN))
 }
 
-// LeaveNode removes the automatic container instances of a node that no longer serves every cluster.
-func LeaveNode(tx *Tx, nodeID string) {
-	for i := range Instances.By(tx, "node", nodeID) {
-		if i.Automatic {
-			Instances.Delete(tx, i.ARN)
-		}
-	}
+// LeaveNode removes the automatic container instances of a node that no longer serves every cluster. It
+// reports whether there are more than one call removes.
+func LeaveNode(tx *state.Tx, nodeID string) (more bool) {
+	return leave(tx, state.Instances.By(tx, "node", nodeID))
 }
 
-func join(tx *Tx, clusterARN, nodeID string, now time.Time) {
+func leave(tx *state.Tx, instances iter.Seq[state.Instance]) (more bool) {
+	removed := 0
+	for i := range instances {
+		if !i.Automatic {
+			continue
+		}
+		if removed++; removed > maxMembers {
+			return true
+		}
+		state.Instances.Delete(tx, i.ARN)
+	}
+	return false
+}
+
+func join(tx *state.Tx, clusterARN, nodeID string, now time.Time) {
 	arn := AutomaticInstanceARN(clusterARN, nodeID)
-	if _, ok := Instances.Get(tx, arn); ok {
+	if _, ok := state.Instances.Get(tx, arn); ok {
 		return
 	}
-	Instances.Put(tx, Instance{
+	state.Instances.Put(tx, state.Instance{
 		ARN: arn, ClusterARN: clusterARN, NodeID: nodeID, Automatic: true,
 		Status: "ACTIVE", RegisteredAt: now, Version: 1,
 	})
