@@ -22,7 +22,7 @@ const (
 // submit sends a report until the server has accepted it or said that it never will. Core keeps reports
 // on one task in order by giving out one at a time.
 func (s *session) submit(ctx context.Context, change StateChange) {
-	in := submission(change)
+	in := change.Input()
 	for delay := firstReportRetry; ; delay = min(2*delay, lastReportRetry) {
 		connected := s.connected.wait()
 		attempt, cancel := context.WithTimeout(ctx, reportTimeout)
@@ -48,11 +48,12 @@ func (s *session) submit(ctx context.Context, change StateChange) {
 	}
 }
 
-func submission(change StateChange) *ecs.SubmitTaskStateChangeInput {
-	r := change.Report
+// Input is the request that submits the report.
+func (s StateChange) Input() *ecs.SubmitTaskStateChangeInput {
+	r := s.Report
 	in := &ecs.SubmitTaskStateChangeInput{
-		Cluster:            aws.String(change.Cluster),
-		Task:               aws.String(change.Task),
+		Cluster:            aws.String(s.Cluster),
+		Task:               aws.String(s.Task),
 		Status:             aws.String(string(r.Status)),
 		Reason:             aws.String(r.Reason),
 		PullStartedAt:      timeOrNil(r.PullStartedAt),
@@ -95,6 +96,3 @@ func timeOrNil(t time.Time) *time.Time {
 	}
 	return &t
 }
-
-// Input is the request that submits the report.
-func (s StateChange) Input() *ecs.SubmitTaskStateChangeInput { return submission(s) }

@@ -142,12 +142,12 @@ type loop struct {
 	submit func(context.Context, StateChange) // returns when it is settled, or ctx has ended
 }
 
-// MaxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.
-const MaxEvents = 256
+// maxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.
+const maxEvents = 256
 
 func newLoop(core *Core, j writer, c *Config) *loop {
 	return &loop{core: core, saving: newSaving(j, c.Log), runtime: c.Runtime, log: c.Log,
-		events: make(chan func(time.Time), MaxEvents), cancel: map[Work]context.CancelFunc{}}
+		events: make(chan func(time.Time), maxEvents), cancel: map[Work]context.CancelFunc{}}
 }
 
 func (l *loop) post(ctx context.Context, event func(now time.Time)) {
@@ -205,7 +205,7 @@ func (l *loop) awaitEnd() {
 
 // gather takes all further events that have come, so that one journal write serves them all.
 func (l *loop) gather() {
-	for range MaxEvents {
+	for range maxEvents {
 		select {
 		case event := <-l.events:
 			event(time.Now())

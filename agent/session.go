@@ -33,8 +33,8 @@ const (
 	heartbeatJitter  = time.Minute
 	// inactiveWait is how long an agent whose instance was deregistered waits before it asks again.
 	inactiveWait = time.Hour
-	// MaxReplies is how many messages to the server may wait for the connection.
-	MaxReplies = 1024
+	// maxReplies is how many messages to the server may wait for the connection.
+	maxReplies = 1024
 
 	sha256OfNothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
@@ -68,7 +68,7 @@ type session struct {
 }
 
 func newSession(c *Config, nodeID string, j *journal) *session {
-	return &session{config: c, nodeID: nodeID, journal: j, log: c.Log, out: make(chan protocol.Message, MaxReplies),
+	return &session{config: c, nodeID: nodeID, journal: j, log: c.Log, out: make(chan protocol.Message, maxReplies),
 		api: ecs.New(ecs.Options{
 			BaseEndpoint: aws.String(c.Server),
 			Region:       c.Region,
@@ -119,7 +119,8 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// logFailure says once what stands in the way, and then once a minute: it is tried many times a second.
+// logFailure says once what stands in the way, and then once a minute: a server on this machine
+// is looked for many times a second.
 func (s *session) logFailure(err error) {
 	now := time.Now()
 	if err.Error() != s.complaint || now.Sub(s.complainedAt) >= time.Minute {

@@ -124,7 +124,7 @@ func (l *link) receive(m protocol.Message) {
 	if n, ok := m.(*protocol.Nack); ok {
 		l.log.Warn("the node refused a message", "message", n.MessageID, "reason", n.Reason)
 	}
-	l.session.Receive(m, time.Now())
+	l.session.Receive(m)
 }
 
 // read passes on what comes, one message at a time: a node that sends faster than it is answered waits.

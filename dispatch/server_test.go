@@ -397,7 +397,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		w.send(s)
 		if m, err := protocol.Decode(frame); err == nil && m != nil {
-			s.Receive(m, w.now)
+			s.Receive(m)
 			w.send(s)
 		}
 		if r, err := decodeReport(frame); err == nil {

@@ -151,7 +151,7 @@ func (s *Session) Send(r *state.Reader, now time.Time) []protocol.Message {
 }
 
 // Receive takes in what the node said. Call Send afterwards.
-func (s *Session) Receive(m protocol.Message, _ time.Time) {
+func (s *Session) Receive(m protocol.Message) {
 	s.missed = 0 // whatever it was, somebody is there
 	switch m := m.(type) {
 	case *protocol.Ack:

@@ -108,7 +108,7 @@ func (w *world) run(d *datadriven.TestData, s *Session) (string, *Session) {
 			fmt.Fprintf(&b, "again in %s\n", s.Wake().Sub(w.now))
 		}
 	case "receive":
-		s.Receive(received(d), w.now)
+		s.Receive(received(d))
 	case "nodes":
 		w.pass(value("after", "0s"))
 		w.store.View(func(r *state.Reader) {
@@ -213,7 +213,7 @@ func TestDelivery(t *testing.T) {
 			}
 		}
 		hear := func(m protocol.Message) {
-			s.Receive(m, w.now)
+			s.Receive(m)
 			if ack, ok := m.(*protocol.Ack); ok {
 				for _, told := range heard[ack.MessageID] {
 					arn, status, _ := strings.Cut(told, "=")

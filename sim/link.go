@@ -175,7 +175,7 @@ func (l *link) deliverServer(m protocol.Message) {
 	if !l.here {
 		return
 	}
-	l.session.Receive(m, l.w.now)
+	l.session.Receive(m)
 	l.wake(l.w.now)
 }
 
