@@ -18,6 +18,7 @@ import (
 
 func TestScripts(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	if _, err := exec.LookPath("aws"); err != nil {
 		t.Skip("there is no AWS CLI to type with: install awscli")
 	}
