@@ -6,7 +6,7 @@ GO         ?= go
 BIN        := bin
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 PACKAGES   := libseccomp-dev pkg-config gcc
-TEST_PACKAGES := busybox-static iproute2 python3
+TEST_PACKAGES := busybox-static iproute2 python3 curl
 GOLANGCI   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 export GOFLAGS += -buildvcs=false
 
