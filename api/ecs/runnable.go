@@ -72,7 +72,7 @@ var notes = map[string]string{
 	"containerDefinitions.portMappings.name": "a name for others to refer to; nothing to do on the node",
 	"containerDefinitions.portMappings.appProtocol":   "a hint for Service Connect; nothing to do on the node",
 	"containerDefinitions.versionConsistency":         "concerns the tasks of a service only",
-	"containerDefinitions.logConfiguration.logDriver": "json-file without options",
+	"containerDefinitions.logConfiguration.logDriver": "json-file without options: plain text, not rotated yet",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.
