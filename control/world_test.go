@@ -94,7 +94,7 @@ func detail(record any) string {
 	switch r := record.(type) {
 	case state.Task:
 		s := fmt.Sprintf(": %s, wants %s, %s %q, stopping %s, stopped %s", r.Last, r.Desired, r.StopCode, r.StoppedReason,
-			r.StoppingAt.Sub(epoch), r.StoppedAt.Sub(epoch))
+			since(r.StoppingAt), since(r.StoppedAt))
 		for _, c := range r.Containers {
 			s += fmt.Sprintf(", %s %s", c.Name, c.Last)
 		}
@@ -107,12 +107,19 @@ func detail(record any) string {
 	return ""
 }
 
+func since(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.Sub(epoch).String()
+}
+
 // TestControllers runs the transcripts: all controllers together on one state. Commands, each of which
 // lets the controllers settle and shows what they did:
 //
 //	cluster NAME [status=S]
-//	node ID [every-cluster]
-//	instance CLUSTER/ID node=N [status=S] [automatic]     deregistered now, if INACTIVE
+//	node ID [every-cluster] [connected]
+//	instance CLUSTER/ID node=N [status=S] [automatic]     registered now, or deregistered, if INACTIVE
 //	task CLUSTER/ID [on=CLUSTER/I] [definition=D] [desired=S] [last=S] [code=C]
 //	definition NAME status=S
 //	token KEY
@@ -150,12 +157,16 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) {
 		}
 		w.update(func(tx *state.Tx) { state.Clusters.Put(tx, c) })
 	case "node":
-		w.update(func(tx *state.Tx) { state.Nodes.Put(tx, state.Node{ID: name, EveryCluster: d.HasArg("every-cluster")}) })
+		w.update(func(tx *state.Tx) {
+			n, _ := state.Nodes.Get(tx, name)
+			n.ID, n.EveryCluster, n.Connected = name, d.HasArg("every-cluster"), d.HasArg("connected")
+			state.Nodes.Put(tx, n)
+		})
 	case "instance":
 		cluster, _, _ := strings.Cut(name, "/")
 		i := state.Instance{
 			ARN: arn("container-instance", name), ClusterARN: arn("cluster", cluster), NodeID: value("node", ""),
-			Status: status, Automatic: d.HasArg("automatic"),
+			Status: status, Automatic: d.HasArg("automatic"), RegisteredAt: w.now,
 		}
 		if status == "INACTIVE" {
 			i.DeregisteredAt = w.now
@@ -201,7 +212,7 @@ func (w *world) putTask(tx *state.Tx, name string, value func(key, otherwise str
 		i, _ := state.Instances.Get(tx, arn("container-instance", value("on", "")))
 		task = state.Task{
 			ARN: arn("task", name), ClusterARN: arn("cluster", cluster), DefinitionARN: arn("task-definition", value("definition", "web:1")),
-			InstanceARN: i.ARN, NodeID: i.NodeID, Desired: lifecycle.Running, Last: lifecycle.Pending,
+			InstanceARN: i.ARN, NodeID: i.NodeID, Desired: lifecycle.Running, Last: lifecycle.Pending, CreatedAt: w.now,
 			Reserved: state.Resources{CPU: 100}, Containers: []state.Container{{Name: "web", Last: lifecycle.Pending}},
 		}
 	}

@@ -22,37 +22,37 @@ func TestStatusesOnlyGrow(t *testing.T) {
 func TestNoStatusIsLeftByTwoOwnersForTheSameCondition(t *testing.T) {
 	type condition struct {
 		from  lifecycle.Status
-		while lifecycle.Instance
+		while lifecycle.Contact
 	}
 	owner := map[condition]lifecycle.Owner{}
 	for _, m := range lifecycle.Moves {
 		at := condition{m.From, m.While}
 		if other, there := owner[at]; there {
-			t.Errorf("while the instance is %s, status %q is left by %s and by %s", m.While, m.From, other, m.Owner)
+			t.Errorf("while contact is %s, status %q is left by %s and by %s", m.While, m.From, other, m.Owner)
 		}
 		owner[at] = m.Owner
 	}
 }
 
-func TestControlMovesATaskOnlyOnceItsInstanceIsDeregistered(t *testing.T) {
+func TestControlMovesATaskOnlyOnceContactIsLost(t *testing.T) {
 	for _, m := range lifecycle.Moves {
-		if (m.Owner == lifecycle.Control) != (m.While == lifecycle.Deregistered) {
-			t.Errorf("%s moves from %q while the instance is %s", m.Owner, m.From, m.While)
+		if (m.Owner == lifecycle.Control) != (m.While == lifecycle.Lost) {
+			t.Errorf("%s moves from %q while contact is %s", m.Owner, m.From, m.While)
 		}
 	}
-	if lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Registered) {
-		t.Error("control may stop a task of a node that is merely silent")
+	if lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Heard) {
+		t.Error("control may stop a task of a node that still has a say")
 	}
-	if !lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Deregistered) {
-		t.Error("nobody may stop a task whose instance is gone")
+	if !lifecycle.MayMove(lifecycle.Control, lifecycle.Running, lifecycle.Stopped, lifecycle.Lost) {
+		t.Error("nobody may stop a task of a node that is gone")
 	}
-	if !lifecycle.MayMove(lifecycle.Node, lifecycle.Pending, lifecycle.Running, lifecycle.Registered) {
+	if !lifecycle.MayMove(lifecycle.Node, lifecycle.Pending, lifecycle.Running, lifecycle.Heard) {
 		t.Error("the node may not say that a task runs")
 	}
 }
 
 func TestEveryStatusButTheLastCanReachTheLast(t *testing.T) {
-	for _, while := range []lifecycle.Instance{lifecycle.Registered, lifecycle.Deregistered} {
+	for _, while := range []lifecycle.Contact{lifecycle.Heard, lifecycle.Lost} {
 		for _, m := range lifecycle.Moves {
 			if m.From != "" && m.While == while && !lifecycle.MayMove(m.Owner, m.From, lifecycle.Stopped, while) {
 				t.Errorf("while %s, nobody can stop a task that is %s", while, m.From)

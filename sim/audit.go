@@ -17,11 +17,12 @@ type audit struct {
 	store *state.Store
 	seen  state.Revision
 
-	instances map[string]string    // status by ARN, before the commit that is being looked at
-	byNode    map[string]bool      // tasks that are STOPPED by their node's word
-	inactive  map[string]time.Time // since when an instance is INACTIVE
-	reaped    map[string]bool      // tasks that were forgotten when it was time
-	tokens    map[string]made      // by client token: the commit that made its tasks
+	instances map[string]state.Instance // by ARN, before the commit that is being looked at
+	connected map[string]bool           // nodes, likewise
+	byNode    map[string]bool           // tasks that are STOPPED by their node's word
+	inactive  map[string]time.Time      // since when an instance is INACTIVE
+	reaped    map[string]bool           // tasks that were forgotten when it was time
+	tokens    map[string]made           // by client token: the commit that made its tasks
 	changed   bool
 }
 
@@ -36,7 +37,7 @@ func newAudit(w *world) *audit {
 	if err != nil {
 		w.fail("every record decodes", "%v", err)
 	}
-	return &audit{w: w, store: store, seen: store.Revision(), changed: true, instances: map[string]string{}, inactive: map[string]time.Time{},
+	return &audit{w: w, store: store, seen: store.Revision(), changed: true, instances: map[string]state.Instance{}, connected: map[string]bool{}, inactive: map[string]time.Time{},
 		byNode: map[string]bool{}, reaped: map[string]bool{}, tokens: map[string]made{}}
 }
 
@@ -76,16 +77,19 @@ func (a *audit) commit(c state.Commit, by actor) {
 	}
 	for _, change := range c.Changes {
 		if i, ok := change.New.(state.Instance); ok {
-			if i.Status == "INACTIVE" && a.instances[i.ARN] != "INACTIVE" {
+			if i.Status == "INACTIVE" && a.instances[i.ARN].Status != "INACTIVE" {
 				a.inactive[i.ARN] = a.w.now
 			}
-			a.instances[i.ARN] = i.Status
+			a.instances[i.ARN] = i
 		} else if i, ok := change.Old.(state.Instance); ok {
 			if by == byControl && i.Status == "INACTIVE" {
 				a.instanceForgottenInTime(i)
 			}
 			delete(a.instances, i.ARN)
 			a.w.users.model.doubtInstance(i.ARN) // who may delete it is checked above
+		} else if change.Table == state.Nodes.Name() {
+			n, _ := change.New.(state.Node)
+			a.connected[change.Key] = n.Connected
 		}
 	}
 }
@@ -120,7 +124,7 @@ func (a *audit) task(revision state.Revision, change state.Change, by actor) {
 
 // placedWhereItMay: a task is placed on a container instance that takes tasks at that moment.
 func (a *audit) placedWhereItMay(t state.Task) {
-	if status := a.instances[t.InstanceARN]; status != "ACTIVE" {
+	if status := a.instances[t.InstanceARN].Status; status != "ACTIVE" {
 		a.w.fail("a task is placed where it may be", "%s is placed on %s, which is %q", short(t.ARN), lastPart(t.InstanceARN), status)
 	}
 }
@@ -130,7 +134,7 @@ func (a *audit) placedWhereItMay(t state.Task) {
 func (a *audit) stopsForAReason(old, t state.Task, by actor) {
 	for _, n := range a.w.nodes {
 		if n.id == t.NodeID {
-			// What control stops may run on for a while, and hold what others are given.
+			// Control speaks for a node that is not there. It may come back, with what others were given.
 			n.disturbed = n.disturbed || by == byControl
 			if n.disturbed || old.StopCode != "" {
 				return
@@ -199,14 +203,17 @@ func (a *audit) statusHasOneOwner(old, t state.Task, by actor) {
 		return
 	}
 	owner := map[actor]lifecycle.Owner{byUser: lifecycle.API, byNode: lifecycle.Node, byControl: lifecycle.Control}[by]
-	while := lifecycle.Registered
-	if status, ok := a.instances[t.InstanceARN]; !ok || status == "INACTIVE" {
-		while = lifecycle.Deregistered
+	while := lifecycle.Heard
+	if a.orphaned(old) && !a.connected[t.NodeID] {
+		while = lifecycle.Lost
 	}
 	if !lifecycle.MayMove(owner, old.Last, t.Last, while) {
-		a.w.fail("a status has one owner", "%s moved %s from %s to %s while its instance was %s", by, short(t.ARN), old.Last, t.Last, while)
+		a.w.fail("a status has one owner", "%s moved %s from %s to %s while contact was %s", by, short(t.ARN), old.Last, t.Last, while)
 	}
 }
+
+// orphaned reports whether the container instance on which a task was placed has it no more.
+func (a *audit) orphaned(t state.Task) bool { return !a.instances[t.InstanceARN].Has(t) }
 
 // reasonIsGivenOnce: why a task stops is decided by the first who stops it.
 func (a *audit) reasonIsGivenOnce(old, t state.Task) {
@@ -291,8 +298,9 @@ func (a *audit) oneWriterPerField(change state.Change, by actor) {
 		}
 	}
 	if t, ok := change.New.(state.Task); ok && change.Old != nil && by != byUser && t.Last != lifecycle.Stopped {
+		orphan := by == byControl && a.orphaned(change.Old.(state.Task)) // it is told to stop
 		for _, field := range changedFields(change) {
-			if slices.Contains(toStop, field) {
+			if slices.Contains(toStop, field) && !(orphan && field != "Reserved") {
 				a.w.fail("a field has one writer", "%s wrote %s of %s, which is not STOPPED", by, field, short(t.ARN))
 			}
 		}

@@ -22,6 +22,7 @@ const (
 	ForgetToSubtract Defect = "a placement that forgets to subtract"
 	LogLies          Defect = "a log that acknowledges what it has not written"
 	GoesBack         Defect = "somebody who makes a STOPPED task PENDING"
+	SpeaksTooSoon    Defect = "control speaking for a node that is connected"
 	WrongWriter      Defect = "dispatch writing what is the API's to write"
 	LosesLastWord    Defect = "an agent whose last reports never arrive"
 	KeepsNetworks    Defect = "a runtime that says it has disconnected what it has not"
@@ -88,26 +89,37 @@ func (u *users) forgetToSubtract(s *server, out *sdk.RunTaskOutput) {
 
 // meddle commits what nobody should, if that is the defect.
 func (s *server) meddle() {
-	if s.w.options.Defect != GoesBack && s.w.options.Defect != WrongWriter {
-		return
-	}
-	by := map[Defect]actor{WrongWriter: byDispatch, GoesBack: byNode}[s.w.options.Defect]
-	s.do(by, func(ctx context.Context) error { //nolint:errcheck // the next will do
-		return s.store.Update(ctx, func(tx *state.Tx) error {
-			if s.w.options.Defect == WrongWriter {
-				for n := range state.Nodes.All(tx) {
-					n.EC2InstanceID = "i-meddle"
-					state.Nodes.Put(tx, n)
-				}
-				return nil
+	meddlers := map[Defect]struct {
+		actor
+		meddle func(*state.Tx)
+	}{
+		WrongWriter: {byDispatch, func(tx *state.Tx) {
+			for n := range state.Nodes.All(tx) {
+				n.EC2InstanceID = "i-meddle"
+				state.Nodes.Put(tx, n)
 			}
+		}},
+		GoesBack: {byNode, func(tx *state.Tx) {
 			for t := range state.Tasks.All(tx) {
 				if t.Last == lifecycle.Stopped {
 					t.Last = lifecycle.Pending
 					state.Tasks.Put(tx, t)
 				}
 			}
-			return nil
+		}},
+		SpeaksTooSoon: {byControl, func(tx *state.Tx) {
+			for t := range state.Tasks.All(tx) {
+				i, _ := state.Instances.Get(tx, t.InstanceARN)
+				if n, _ := state.Nodes.Get(tx, t.NodeID); n.Connected && i.Status == "INACTIVE" && t.Last != lifecycle.Stopped {
+					t.Last = lifecycle.Stopped
+					state.Tasks.Put(tx, t)
+				}
+			}
+		}},
+	}
+	if m, ok := meddlers[s.w.options.Defect]; ok {
+		s.do(m.actor, func(ctx context.Context) error { //nolint:errcheck // the next will do
+			return s.store.Update(ctx, func(tx *state.Tx) error { m.meddle(tx); return nil })
 		})
-	})
+	}
 }

@@ -16,6 +16,7 @@ func TestEveryDefectIsCaught(t *testing.T) {
 		{ForgetToSubtract, "what is taken and what remains is the whole"},
 		{LogLies, "what was acknowledged is never lost"},
 		{GoesBack, "a status never goes back"},
+		{SpeaksTooSoon, "a status has one owner"},
 		{WrongWriter, "a field has one writer"},
 		{LosesLastWord, "every task is where it should be"},
 		{KeepsNetworks, "nothing is left on a node"},

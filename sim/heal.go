@@ -44,7 +44,8 @@ func (w *world) heal() {
 		w.users.stop(w.server, "user", arn)
 	}
 	w.demand("every task that was told to stop is STOPPED", stopWithin, func() string { return w.firstTask(notStopped) })
-	w.demand("everybody is back", settleWithin, w.everybodyIsBack) // who was deregistered may have noticed late
+	w.run(time.Minute, nil) // who was deregistered is told at the next heartbeat at the latest
+	w.demand("everybody is back", settleWithin, w.everybodyIsBack)
 	w.probe()
 	w.run(forgetWithin, nil)
 	w.demand("every node forgets", 4*time.Hour, w.everyNodeForgets)

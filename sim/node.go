@@ -37,7 +37,7 @@ type node struct {
 	skew    time.Duration // of its clock
 
 	dirty     bool               // something may have changed that is checked
-	disturbed bool               // it has lost its containers or its journal, or has been taken out of clusters
+	disturbed bool               // it has lost its containers or its journal, or was taken out of a cluster while it was away
 	mayStart  map[agent.Work]int // of tasks that should stop: how often each container may have been started
 }
 

@@ -28,6 +28,7 @@ import (
 //	stop TASK
 //	deregister NODE CLUSTER [force]
 //	always FAULT...  never FAULT...      as in faults; each is certain or absent
+//	break NODE                           its connection
 //	cut NODE  join NODE  crash NODE  reboot NODE  kill-server
 //	wait DURATION                        and say what happened
 //	tasks                                as DescribeTasks shows them
@@ -119,6 +120,8 @@ func (s *story) play(d *datadriven.TestData) error {
 				return err
 			}
 		}
+	case "break":
+		s.named(arg(0)).agent.link.lose()
 	case "cut", "join":
 		s.named(arg(0)).cutOff = d.Cmd == "cut"
 	case "crash":

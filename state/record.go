@@ -124,13 +124,15 @@ type Task struct {
 	// Writer: api/ecs (TagResource).
 	Tags []types.Tag `json:",omitempty"`
 
-	// Where it should get to. Writer: api/ecs; RUNNING, then STOPPED for ever.
+	// Where it should get to. Writer: api/ecs; RUNNING, then STOPPED for ever. Control tells a task to stop
+	// whose container instance is gone.
 	Desired       lifecycle.Status
 	StoppingAt    time.Time          `json:",omitzero"`
 	StopCode      types.TaskStopCode `json:",omitempty"`
 	StoppedReason string             `json:",omitempty"`
 
-	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls.
+	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls. Control makes a
+	// task STOPPED of which no node will tell any more; see lifecycle.Moves.
 	Last               lifecycle.Status
 	Containers         []Container
 	ConnectedAt        time.Time `json:",omitzero"`
@@ -196,6 +198,14 @@ type Instance struct {
 	// DeregisteredAt is when Status became INACTIVE; the record is kept for an hour from then on.
 	DeregisteredAt time.Time `json:",omitzero"`
 	Version        int64
+}
+
+// Has reports whether a task that was placed on this container instance is still its own: not if that is
+// deregistered or gone, which the zero Instance stands for. Nor if the task was told to stop and the instance has
+// been registered again since the task was made; clocks alone take no task away from it.
+func (i Instance) Has(t Task) bool {
+	again := t.Desired == lifecycle.Stopped && i.RegisteredAt.After(t.CreatedAt)
+	return i.ARN != "" && i.Status != "INACTIVE" && !again
 }
 
 // ClientToken makes a request idempotent: the same token with the same request answers with the same

@@ -180,7 +180,7 @@ func (s *Server) DeregisterContainerInstance(ctx context.Context, in *ecs.Deregi
 			t.Desired = lifecycle.Stopped
 			t.StoppingAt = wire.Now(ctx)
 			t.StopCode = types.TaskStopCodeUserInitiated
-			t.StoppedReason = "Container instance deregistered forcibly"
+			t.StoppedReason = "Container instance deregistration forced by user"
 			t.Version++
 			state.Tasks.Put(tx, t)
 		}

@@ -101,9 +101,11 @@ func (s *Server) report(ctx context.Context, cluster *string, ref string, observ
 		if before.Last == lifecycle.Stopped {
 			return nil // STOPPED is final
 		}
-		// Who is deregistered has no say any more: control speaks for it. See lifecycle.Moves.
-		if i, ok := state.Instances.Get(tx, before.InstanceARN); !ok || i.Status == statusInactive {
-			return invalid("The container instance of the task is not registered.")
+		// Who is deregistered and not connected has no say any more: control speaks for it. See lifecycle.Moves.
+		if i, _ := state.Instances.Get(tx, before.InstanceARN); !i.Has(before) {
+			if n, _ := state.Nodes.Get(tx, before.NodeID); !n.Connected {
+				return invalid("The container instance of the task is not registered.")
+			}
 		}
 		t := before
 		t.Containers = slices.Clone(t.Containers)
