@@ -60,7 +60,7 @@ func (c *Core) receivePayload(m *protocol.Payload, now time.Time) {
 	}
 	if len(refused) > 0 {
 		c.reply(&protocol.Nack{Cluster: m.ClusterARN, ContainerInstance: m.ContainerInstanceARN, MessageID: m.MessageID,
-			Reason: clip(strings.Join(refused, "; "))})
+			Reason: lifecycle.Clip(strings.Join(refused, "; "))})
 		return
 	}
 	c.reply(&protocol.Ack{Cluster: m.ClusterARN, ContainerInstance: m.ContainerInstanceARN, MessageID: m.MessageID})
@@ -215,11 +215,4 @@ func (c *Core) receiveVerification(m *protocol.StopVerificationAck, now time.Tim
 			c.stop(t.TaskARN, now)
 		}
 	}
-}
-
-func clip(reason string) string {
-	if len(reason) > lifecycle.MaxReason {
-		reason = strings.ToValidUTF8(reason[:lifecycle.MaxReason], "")
-	}
-	return reason
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -143,7 +144,7 @@ func FuzzReceive(f *testing.F) {
 				}
 			}
 			for _, s := range p.Reports {
-				if s.Report.Status == lifecycle.Stopped && (s.Report.Reason == "" || len(s.Report.Reason) > lifecycle.MaxReason) {
+				if s.Report.Status == lifecycle.Stopped && (s.Report.Reason == "" || utf8.RuneCountInString(s.Report.Reason) > lifecycle.MaxReason) {
 					t.Fatalf("refused with a reason of %d bytes", len(s.Report.Reason))
 				}
 			}

@@ -23,7 +23,7 @@ import (
 // points one way. Which effects are wanted follows from where the containers are and from the desired
 // status alone, so the same answer is found again by a new process that reads the value from a journal.
 
-// MaxReason is the largest reason that is kept or reported, in bytes: SubmitTaskStateChange's limit.
+// MaxReason is how many characters of a reason are kept or reported, as ECS does.
 const MaxReason = 1024
 
 // Phase is how far a container has come on its node.
@@ -141,7 +141,7 @@ func Unknown(s Settings, now time.Time) Task {
 // Refused returns a task that the node would not take: STOPPED with a reason, and nothing to clean up.
 func Refused(reason string, now time.Time) Task {
 	now = plain(now)
-	return Task{Desired: Stopped, Last: Stopped, Reason: clip(reason), Disconnected: true, Discarded: true,
+	return Task{Desired: Stopped, Last: Stopped, Reason: Clip(reason), Disconnected: true, Discarded: true,
 		StoppingAt: now, StoppedAt: now}
 }
 
@@ -187,7 +187,7 @@ func (t *Task) observeConnect(r Result, now time.Time) {
 	case t.Desired != Stopped:
 		// No container can start without its network. The reason is the task's, and it stands on the
 		// containers too, where DescribeTasks is usually looked at.
-		t.Reason = clip(r.Reason)
+		t.Reason = Clip(r.Reason)
 		for i := range t.Containers {
 			t.Containers[i].end(r.Reason, now)
 		}
@@ -284,7 +284,7 @@ func (c *Container) end(reason string, at time.Time) {
 	if !c.Phase.before(Ended) {
 		return
 	}
-	c.Phase, c.Reason, c.FinishedAt, c.Retry = Ended, clip(reason), at, Retry{}
+	c.Phase, c.Reason, c.FinishedAt, c.Retry = Ended, Clip(reason), at, Retry{}
 }
 
 // settle draws the conclusions: what one container's end means for the others, and where the task is.
@@ -331,13 +331,14 @@ func orNow(t, now time.Time) time.Time {
 // plain makes a time equal to itself after a journey through JSON.
 func plain(t time.Time) time.Time { return t.UTC().Round(0) }
 
-func clip(reason string) string {
-	if len(reason) <= MaxReason {
-		return reason
+// Clip is as much of a reason as is kept.
+func Clip(reason string) string {
+	count := 0
+	for end := range reason {
+		if count == MaxReason {
+			return reason[:end]
+		}
+		count++
 	}
-	end := MaxReason
-	for end > 0 && reason[end]&0xC0 == 0x80 { // not in the middle of a character
-		end--
-	}
-	return reason[:end]
+	return reason
 }

@@ -183,7 +183,7 @@ func stopped(t state.Task, reason string, now time.Time) state.Task {
 			t.StopCode, t.StoppedReason = types.TaskStopCodeEssentialContainerExited, "Essential container in task exited"
 		}
 		if reason != "" {
-			t.StoppedReason = reason
+			t.StoppedReason = lifecycle.Clip(reason)
 		}
 	}
 	if t.StoppingAt.IsZero() {
@@ -245,11 +245,13 @@ func observeContainer(c state.Container, status lifecycle.Status, seen types.Con
 	return c
 }
 
+// later is what counts of two words about the same thing. A report may be as long as a request; a record keeps
+// of each word as much as of a reason.
 func later(known string, seen *string, late bool) string {
 	if deref(seen) == "" || known != "" && late {
 		return known
 	}
-	return *seen
+	return lifecycle.Clip(*seen)
 }
 
 func binding(container string, b types.NetworkBinding) lifecycle.Binding {

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,5 +148,21 @@ func TestStopCodes(t *testing.T) {
 		if got := stopped(task, "the cause", time.Unix(2, 0)); got.StoppedReason != "the cause" {
 			t.Errorf("%s: the node's reason is lost: %s", each.name, got.StoppedReason)
 		}
+	}
+}
+
+// A report may be as long as a request, and a record is not: of a reason, what ECS keeps is kept.
+func TestReasonsAreClipped(t *testing.T) {
+	long := strings.Repeat("é", 1<<18)
+	kept := strings.Repeat("é", lifecycle.MaxReason)
+	task := state.Task{Last: lifecycle.Running, Containers: []state.Container{{Name: "main", Last: lifecycle.Running}}}
+	if got := stopped(task, long, time.Unix(2, 0)); got.StoppedReason != kept {
+		t.Errorf("the task keeps %d bytes", len(got.StoppedReason))
+	}
+	if got := observeContainer(task.Containers[0], lifecycle.Stopped, types.ContainerStateChange{Reason: &long}); got.Reason != kept {
+		t.Errorf("the container keeps %d bytes", len(got.Reason))
+	}
+	if got := lifecycle.Clip(kept); got != kept {
+		t.Errorf("of %d bytes that may be kept, %d are", len(kept), len(got))
 	}
 }
