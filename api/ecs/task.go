@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -15,13 +16,12 @@ import (
 	"havn/wire"
 )
 
-// The limits of RunTask and StartTask. API Reference, "RunTask".
+// The limits of RunTask and StartTask; of texts, in characters. API Reference, "RunTask".
 const (
 	maxCount     = 10
 	maxStartedBy = 128
 	maxGroup     = 255
 	maxReference = 1024
-	maxReason    = 1024
 )
 
 // order is what RunTask and StartTask have in common: tasks of one definition that someone wants.
@@ -191,9 +191,9 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 	}
 	o := order{cluster: c, definition: d, startedBy: deref(in.StartedBy), reference: deref(in.ReferenceId), managed: in.EnableECSManagedTags}
 	switch {
-	case len(o.startedBy) > maxStartedBy:
+	case utf8.RuneCountInString(o.startedBy) > maxStartedBy:
 		return order{}, invalid("startedBy must be at most %d characters.", maxStartedBy)
-	case len(o.reference) > maxReference:
+	case utf8.RuneCountInString(o.reference) > maxReference:
 		return order{}, invalid("referenceId must be at most %d characters.", maxReference)
 	}
 	if o.group, err = taskGroup(deref(in.Group), d.Family); err != nil {
@@ -238,8 +238,8 @@ func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
 // StopTask tells a task to stop. It is stopped when its node says so; a task that is stopped already is
 // described as it is.
 func (s *Server) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.StopTaskOutput, error) {
-	if len(deref(in.Reason)) > maxReason {
-		return nil, invalid("reason must be at most %d characters.", maxReason)
+	if utf8.RuneCountInString(deref(in.Reason)) > lifecycle.MaxReason {
+		return nil, invalid("reason must be at most %d characters.", lifecycle.MaxReason)
 	}
 	out := &ecs.StopTaskOutput{}
 	err := s.Store.Update(ctx, func(tx *state.Tx) error {

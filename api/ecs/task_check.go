@@ -38,7 +38,7 @@ func taskGroup(asked, family string) (string, error) {
 		return "family:" + family, nil
 	case strings.HasPrefix(asked, "service:"):
 		return "", invalid("Invalid namespace for group.")
-	case len(asked) > maxGroup:
+	case utf8.RuneCountInString(asked) > maxGroup:
 		return "", invalid("group must be at most %d characters.", maxGroup)
 	}
 	return asked, nil
