@@ -66,9 +66,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		n.Attributes = s.nodeAttributes(n.Attributes, in.Attributes, identity)
 		n.EveryCluster = attributeValue(in.Attributes, attributeEveryCluster) == "true"
 		n.EC2InstanceID = identity.InstanceID
-		if v := in.VersionInfo; v != nil {
-			n.AgentVersion, n.AgentHash, n.DockerVersion = deref(v.AgentVersion), deref(v.AgentHash), deref(v.DockerVersion)
-		}
+		// VersionInfo is not written: the agent says the same when it connects, and dispatch writes it then.
 		n = placement.Recount(tx, n)
 		state.Nodes.Put(tx, n)
 		placement.JoinNode(tx, n, wire.Now(ctx))
