@@ -10,7 +10,6 @@ import (
 // How long what has ended can still be described.
 const (
 	keepTask     = time.Hour // as ECS does
-	keepToken    = 24 * time.Hour
 	keepCluster  = time.Hour
 	keepInstance = time.Hour
 )
@@ -59,7 +58,7 @@ func reapTokens() Controller {
 			if !ok {
 				return 0, nil
 			}
-			if left := t.CreatedAt.Add(keepToken).Sub(now); left > 0 {
+			if left := t.CreatedAt.Add(state.ClientTokenLife).Sub(now); left > 0 {
 				return left, nil
 			}
 			state.ClientTokens.Delete(tx, key)

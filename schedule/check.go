@@ -1,10 +1,6 @@
 package schedule
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Reason is why a node does not take an ask. The checks are made in the order
 // of the constants, and the first that says no is the reason.
@@ -100,40 +96,4 @@ type Refusal struct {
 type NodeRefusal struct {
 	Node   string
 	Reason Reason
-}
-
-// Closest is the node that said no last, the first by ID among equals; false
-// when there are no nodes.
-func (r Refusal) Closest() (NodeRefusal, bool) {
-	var closest NodeRefusal
-	for _, n := range r.Nodes {
-		if n.Reason > closest.Reason {
-			closest = n
-		}
-	}
-	return closest, len(r.Nodes) > 0
-}
-
-// Summary counts the reasons in one line, the latest check first:
-// "2 of 5 nodes: RESOURCE:CPU, 3: AGENT".
-func (r Refusal) Summary() string {
-	var counts [len(reasonWords)]int
-	for _, n := range r.Nodes {
-		counts[n.Reason]++
-	}
-	if len(r.Nodes) == 0 {
-		return "there are no nodes"
-	}
-	var parts []string
-	for reason := len(counts) - 1; reason > int(Fits); reason-- {
-		if counts[reason] > 0 {
-			word := strings.TrimSuffix(Reason(reason).String(), ".")
-			if len(parts) == 0 {
-				parts = append(parts, fmt.Sprintf("%d of %d nodes: %s", counts[reason], len(r.Nodes), word))
-			} else {
-				parts = append(parts, fmt.Sprintf("%d: %s", counts[reason], word))
-			}
-		}
-	}
-	return strings.Join(parts, ", ")
 }

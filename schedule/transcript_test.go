@@ -86,11 +86,7 @@ func showAnswers(bindings []Binding, refusals []Refusal) string {
 		out.WriteByte('\n')
 	}
 	for _, r := range refusals {
-		fmt.Fprintf(&out, "%s refused: %s", r.Ask, r.Summary())
-		if closest, ok := r.Closest(); ok {
-			fmt.Fprintf(&out, " (closest: %s)", closest.Node)
-		}
-		out.WriteByte('\n')
+		fmt.Fprintf(&out, "%s refused\n", r.Ask)
 		for _, n := range r.Nodes {
 			fmt.Fprintf(&out, "  %s: %s\n", n.Node, n.Reason)
 		}

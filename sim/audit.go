@@ -159,7 +159,7 @@ func (a *audit) tokenMakesOneSet(revision state.Revision, t state.Task) {
 		return
 	}
 	first, known := a.tokens[t.StartedBy]
-	if known && first.revision != revision && t.CreatedAt.Sub(first.at) < 24*time.Hour {
+	if known && first.revision != revision && t.CreatedAt.Sub(first.at) < state.ClientTokenLife {
 		a.w.fail("a token makes one set of tasks", "%s made tasks in commit %d, and %s in commit %d", t.StartedBy, first.revision, short(t.ARN), revision)
 	}
 	if !known {
@@ -283,7 +283,7 @@ var writers = map[string]writes{
 	},
 	state.Instances.Name(): {
 		byRegister: {created, deleted, "Status", "RegisteredAt", "DeregisteredAt", "Tags", "Automatic", "Version"},
-		byUser:     {created, deleted, "Status", "StatusReason", "Attributes", "Tags", "DeregisteredAt", "Version"},
+		byUser:     {created, deleted, "Status", "Attributes", "Tags", "DeregisteredAt", "Version"},
 		byControl:  {created, deleted},
 	},
 	state.ClientTokens.Name(): {byUser: {created}, byControl: {deleted}},

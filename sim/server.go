@@ -65,7 +65,7 @@ func (w *world) boot() {
 }
 
 func newAPI(store *state.Store) *ecs.Server {
-	return ecs.NewServer(ecs.Config{Store: store, Region: region, Account: account, Log: quiet,
+	return ecs.NewServer(ecs.Config{Store: store, Region: region, Account: account,
 		PollEndpoint: func(context.Context) string { return "http://server" }})
 }
 

@@ -25,8 +25,9 @@ var (
 		Index[Task]{"instance", func(t Task) []string { return []string{t.InstanceARN} }},
 		Index[Task]{"node", func(t Task) []string { return []string{t.NodeID} }},
 		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }},
-		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement and listing
+		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement, counting and listing
 		// need not walk through them.
+		Index[Task]{"unstopped in cluster", func(t Task) []string { return unstopped(t, t.ClusterARN) }},
 		Index[Task]{"unstopped on instance", func(t Task) []string { return unstopped(t, t.InstanceARN) }},
 		Index[Task]{"unstopped on node", func(t Task) []string { return unstopped(t, t.NodeID) }},
 		Index[Task]{"desired in cluster", func(t Task) []string { return []string{t.ClusterARN + "|" + string(t.Desired)} }})
@@ -108,16 +109,13 @@ type Task struct {
 	NodeID        string
 
 	// What was asked. Writer: api/ecs, at creation.
-	Group                string
-	StartedBy            string `json:",omitempty"`
-	LaunchType           types.LaunchType
-	CapacityProvider     string             `json:",omitempty"`
-	PlatformVersion      string             `json:",omitempty"`
-	Overrides            types.TaskOverride `json:",omitzero"`
-	EnableExecuteCommand bool               `json:",omitempty"`
-	EnableManagedTags    bool               `json:",omitempty"`
-	ReferenceID          string             `json:",omitempty"`
-	CreatedAt            time.Time
+	Group             string
+	StartedBy         string `json:",omitempty"`
+	LaunchType        types.LaunchType
+	Overrides         types.TaskOverride `json:",omitzero"`
+	EnableManagedTags bool               `json:",omitempty"`
+	ReferenceID       string             `json:",omitempty"`
+	CreatedAt         time.Time
 	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: placement.
 	Reserved Resources
 
@@ -189,8 +187,7 @@ type Instance struct {
 	// Automatic: here because the node serves every cluster; it goes away with the cluster.
 	Automatic bool `json:",omitempty"`
 	// Status is ACTIVE, DRAINING or INACTIVE.
-	Status       string
-	StatusReason string `json:",omitempty"`
+	Status string
 	// Attributes are those put by users on this instance, beside those of the node.
 	Attributes   []types.Attribute `json:",omitempty"`
 	Tags         []types.Tag       `json:",omitempty"`
@@ -208,8 +205,11 @@ func (i Instance) Has(t Task) bool {
 	return i.ARN != "" && i.Status != "INACTIVE" && !again
 }
 
+// ClientTokenLife is how long a client token stands for the tasks that it was first used for.
+const ClientTokenLife = 24 * time.Hour
+
 // ClientToken makes a request idempotent: the same token with the same request answers with the same
-// tasks for a day. Writer: api/ecs; control's reaper forgets it.
+// tasks, for ClientTokenLife. Writer: api/ecs; control's reaper forgets it.
 type ClientToken struct {
 	Key         string // operation|cluster ARN|token
 	Fingerprint string // sha256 of the request without its token

@@ -146,18 +146,13 @@ func (s *Server) UpdateClusterSettings(ctx context.Context, in *ecs.UpdateCluste
 	return &ecs.UpdateClusterSettingsOutput{Cluster: c}, err
 }
 
-// PutClusterCapacityProviders replaces the capacity providers of a cluster and its default strategy. A
-// provider that a task runs on cannot be taken away.
+// PutClusterCapacityProviders replaces the capacity providers of a cluster and its default strategy. No
+// task runs on one yet, so each can be taken away.
 func (s *Server) PutClusterCapacityProviders(ctx context.Context, in *ecs.PutClusterCapacityProvidersInput) (*ecs.PutClusterCapacityProvidersOutput, error) {
 	if err := checkCapacityProviders(in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {
 		return nil, err
 	}
-	c, err := s.changeCluster(ctx, in.Cluster, func(tx *state.Tx, c *state.Cluster) error {
-		for t := range state.Tasks.By(tx, "cluster", c.ARN) {
-			if t.Last != lifecycle.Stopped && t.CapacityProvider != "" && !slices.Contains(in.CapacityProviders, t.CapacityProvider) {
-				return &types.ResourceInUseException{Message: ptr("The specified capacity provider is in use and cannot be removed.")}
-			}
-		}
+	c, err := s.changeCluster(ctx, in.Cluster, func(_ *state.Tx, c *state.Cluster) error {
 		c.CapacityProviders = in.CapacityProviders
 		c.DefaultCapacityProviderStrategy = in.DefaultCapacityProviderStrategy
 		return nil
@@ -234,10 +229,8 @@ func emptyCluster(tx *state.Tx, c state.Cluster) error {
 			state.Nodes.Get(tx, i.NodeID)
 		}
 	}
-	for t := range state.Tasks.By(tx, "cluster", c.ARN) {
-		if t.Last != lifecycle.Stopped {
-			return &types.ClusterContainsTasksException{Message: ptr("The Cluster cannot be deleted while Tasks are active.")}
-		}
+	for range state.Tasks.By(tx, "unstopped in cluster", c.ARN) {
+		return &types.ClusterContainsTasksException{Message: ptr("The Cluster cannot be deleted while Tasks are active.")}
 	}
 	placement.LeaveCluster(tx, c.ARN)
 	return nil
@@ -294,7 +287,7 @@ func countCluster(src state.Source, c state.Cluster) clusterCounts {
 			n.instances++
 		}
 	}
-	for t := range state.Tasks.By(src, "cluster", c.ARN) {
+	for t := range state.Tasks.By(src, "unstopped in cluster", c.ARN) {
 		kind := "EC2"
 		switch t.LaunchType {
 		case types.LaunchTypeFargate:

@@ -26,7 +26,6 @@ func describeInstance(src state.Source, i state.Instance, include []types.Contai
 		RegisteredResources:  describeResources(n.Total),
 		RemainingResources:   describeResources(n.Remaining),
 		Status:               ptr(i.Status),
-		StatusReason:         present(i.StatusReason),
 		Tags:                 []types.Tag{},
 		Version:              i.Version,
 		VersionInfo: &types.VersionInfo{
@@ -43,7 +42,7 @@ func describeInstance(src state.Source, i state.Instance, include []types.Contai
 }
 
 func countTasks(src state.Source, instanceARN string) (running, pending int32) {
-	for t := range state.Tasks.By(src, "instance", instanceARN) {
+	for t := range state.Tasks.By(src, "unstopped on instance", instanceARN) {
 		switch {
 		case t.Last == lifecycle.Running:
 			running++

@@ -2,7 +2,6 @@ package ecs
 
 import (
 	"context"
-	"log/slog"
 
 	"havn/state"
 	"havn/wire"
@@ -20,8 +19,6 @@ type Config struct {
 	// PollEndpoint is the base URL that the nodes are told to poll, for the request that ctx belongs to;
 	// the paths /acs and /tcs are added to it.
 	PollEndpoint func(ctx context.Context) string
-
-	Log *slog.Logger // slog.Default() when nil
 }
 
 // Server answers the operations of the ECS API. Its methods are the handlers; it holds nothing but its
@@ -32,9 +29,6 @@ type Server struct{ Config }
 func NewServer(c Config) *Server {
 	if c.Zone == "" {
 		c.Zone = c.Region + "a"
-	}
-	if c.Log == nil {
-		c.Log = slog.Default()
 	}
 	return &Server{c}
 }
@@ -106,7 +100,6 @@ func (s *Server) Register(api *wire.API) {
 // The statuses of clusters and container instances.
 const (
 	statusActive   = "ACTIVE"
-	statusDraining = "DRAINING"
 	statusInactive = "INACTIVE"
 )
 

@@ -27,9 +27,6 @@ const (
 	maxOverrides   = 8192 // characters of JSON, names and punctuation included
 )
 
-// clientTokenLife is how long a client token stands for the tasks that it was first used for.
-const clientTokenLife = 24 * time.Hour
-
 // taskGroup is the group that a task belongs to. Only a service may call a group its own, or a stranger's
 // tasks would count as the service's.
 func taskGroup(asked, family string) (string, error) {
@@ -244,7 +241,7 @@ func clientToken(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput, now time.T
 	made := state.ClientToken{Key: "RunTask|" + c.ARN + "|" + text, Fingerprint: hex.EncodeToString(sum[:]), CreatedAt: now}
 	token, known = state.ClientTokens.Get(tx, made.Key)
 	switch {
-	case !known, now.Sub(token.CreatedAt) >= clientTokenLife:
+	case !known, now.Sub(token.CreatedAt) >= state.ClientTokenLife:
 		return made, false, nil
 	case token.Fingerprint != made.Fingerprint:
 		return token, false, &types.ConflictException{

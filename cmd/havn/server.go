@@ -219,7 +219,7 @@ func (c upConfig) handler(info serverInfo, store *state.Store, keys map[string]w
 	}
 	dispatcher := dispatch.New(dispatch.Config{Store: store, Verify: handshake, Log: log})
 	ecsServer := ecs.NewServer(ecs.Config{
-		Store: store, Region: c.region, Account: c.account, Log: log,
+		Store: store, Region: c.region, Account: c.account,
 		PollEndpoint: wire.Endpoint, // a node polls where it found us
 	})
 	aws := wire.NewServer(wire.Config{
