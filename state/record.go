@@ -9,7 +9,8 @@ import (
 )
 
 // What a user said is carried in the SDK's own types and never modified; what was decided or observed is
-// a small plain field beside it. Each record says who writes which of its fields: a field has one writer.
+// a small plain field beside it. Each record says who writes which of its fields: a field has one writer, or
+// two of which the record says when each may. The simulation checks every commit against this.
 
 // The tables. The number is the version of the record's format.
 var (
@@ -50,7 +51,7 @@ func unstopped(t Task, value string) []string {
 	return []string{value}
 }
 
-// Cluster is where containers run. Writer: api/ecs.
+// Cluster is where containers run. Writer: api/ecs; control's reaper deletes it.
 type Cluster struct {
 	ARN  string
 	Name string
@@ -72,7 +73,7 @@ type Family struct {
 	LastRevision int32
 }
 
-// TaskDefinition is one revision of a family. Writer: api/ecs.
+// TaskDefinition is one revision of a family. Writer: api/ecs; control's reaper deletes it.
 type TaskDefinition struct {
 	ARN      string
 	Family   string
@@ -100,13 +101,16 @@ type Resources struct {
 	GPUs     []string `json:",omitempty"`
 }
 
-// Task is a running copy of a task definition.
+// Task is a running copy of a task definition. Control's reaper deletes it.
 type Task struct {
+	// Writer: api/ecs, at creation.
 	ARN           string
 	ClusterARN    string
 	DefinitionARN string
-	InstanceARN   string // the container instance it was placed on
-	NodeID        string
+
+	// The container instance that it was placed on, and that one's node. Writer: placement, at creation.
+	InstanceARN string
+	NodeID      string
 
 	// What was asked. Writer: api/ecs, at creation.
 	Group             string
@@ -116,21 +120,23 @@ type Task struct {
 	EnableManagedTags bool               `json:",omitempty"`
 	ReferenceID       string             `json:",omitempty"`
 	CreatedAt         time.Time
-	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: placement.
+	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: api/ecs, at creation;
+	// placement, which says which GPUs, and takes it back in the transaction that makes the task STOPPED.
 	Reserved Resources
 
 	// Writer: api/ecs (TagResource).
 	Tags []types.Tag `json:",omitempty"`
 
-	// Where it should get to. Writer: api/ecs; RUNNING, then STOPPED for ever. Control tells a task to stop
-	// whose container instance is gone.
+	// Where it should get to: RUNNING, then STOPPED for ever, with when and why. Whoever is the first to say
+	// STOPPED gives the reason. Writer: api/ecs, when a user wants it, and when its node reports that it has
+	// stopped by itself; control, for a task whose container instance is deregistered or gone.
 	Desired       lifecycle.Status
 	StoppingAt    time.Time          `json:",omitzero"`
 	StopCode      types.TaskStopCode `json:",omitempty"`
 	StoppedReason string             `json:",omitempty"`
 
-	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls. Control makes a
-	// task STOPPED of which no node will tell any more; see lifecycle.Moves.
+	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls; control writes
+	// Last, Containers and StoppedAt where no node will speak any more: lifecycle.Moves says when.
 	Last               lifecycle.Status
 	Containers         []Container
 	ConnectedAt        time.Time `json:",omitzero"`
@@ -139,7 +145,7 @@ type Task struct {
 	StartedAt          time.Time `json:",omitzero"`
 	ExecutionStoppedAt time.Time `json:",omitzero"`
 	StoppedAt          time.Time `json:",omitzero"`
-	// Version grows with every change that DescribeTasks shows.
+	// Version grows with every change that DescribeTasks shows. Whoever makes one adds to it.
 	Version int64
 }
 
@@ -158,8 +164,8 @@ type Container struct {
 
 // Node is a machine that an agent runs on, with one set of resources, however many clusters it serves.
 type Node struct {
-	ID string
-	// Writer: api/ecs (RegisterContainerInstance).
+	// Writer: api/ecs (RegisterContainerInstance; DeleteAttributes takes Attributes away).
+	ID           string
 	Total        Resources
 	Attributes   []types.Attribute `json:",omitempty"`
 	EveryCluster bool              `json:",omitempty"` // a container instance of every cluster, present and future
@@ -167,7 +173,8 @@ type Node struct {
 	// EC2InstanceID is what its identity document says; empty for a machine that is none of EC2's.
 	EC2InstanceID string `json:",omitempty"`
 
-	// Remaining is what tasks have not taken. Writer: placement.
+	// Remaining is what tasks have not taken. Writer: placement, in the transaction of whoever registers the
+	// node, starts a task or makes one STOPPED.
 	Remaining Resources
 
 	// The agent's connection. Writer: dispatch.
@@ -179,7 +186,9 @@ type Node struct {
 	Timeline      int64     `json:",omitempty"` // the highest manifest number given to a session
 }
 
-// Instance is a node's membership in a cluster: a container instance. Writer: api/ecs.
+// Instance is a node's membership in a cluster: a container instance. Writer: api/ecs; placement makes and
+// deletes the automatic ones, for api/ecs and for control's Membership; control's reaper deletes those that
+// are INACTIVE.
 type Instance struct {
 	ARN        string
 	ClusterARN string
@@ -194,7 +203,8 @@ type Instance struct {
 	RegisteredAt time.Time
 	// DeregisteredAt is when Status became INACTIVE; the record is kept for an hour from then on.
 	DeregisteredAt time.Time `json:",omitzero"`
-	Version        int64
+	// Version grows with every change that DescribeContainerInstances shows of this record.
+	Version int64
 }
 
 // Has reports whether a task that was placed on this container instance is still its own: not if that is
@@ -209,7 +219,7 @@ func (i Instance) Has(t Task) bool {
 const ClientTokenLife = 24 * time.Hour
 
 // ClientToken makes a request idempotent: the same token with the same request answers with the same
-// tasks, for ClientTokenLife. Writer: api/ecs; control's reaper forgets it.
+// tasks, for ClientTokenLife. Writer: api/ecs; control's reaper deletes it.
 type ClientToken struct {
 	Key         string // operation|cluster ARN|token
 	Fingerprint string // sha256 of the request without its token
@@ -218,7 +228,7 @@ type ClientToken struct {
 }
 
 // AccountSetting is a setting of one principal, or the account's default where PrincipalARN is that of
-// the account's root. Writer: api/ecs.
+// the account's root. Writer: api/ecs, which deletes it too.
 type AccountSetting struct {
 	Name         string
 	Value        string
