@@ -10,7 +10,8 @@ type Verb string
 const (
 	// Connect makes the network of all containers of the task: namespaces, addresses, host ports.
 	Connect Verb = "connect"
-	// Pull makes a container's image present on the node, as the pull behaviour says.
+	// Pull makes a container's image present on the node, as the pull behaviour says. Once there is the
+	// container it succeeds at once: nothing that runs may fail because a registry does.
 	Pull Verb = "pull"
 	// Create makes a container, ready to start: root file system, namespaces, cgroup, log file.
 	Create Verb = "create"

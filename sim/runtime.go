@@ -330,6 +330,8 @@ func (r *Runtime) act(o *op, now time.Time) lifecycle.Result {
 	case lifecycle.Pull:
 		result.StartedAt, result.FinishedAt = o.begun, now
 		switch {
+		case c != nil: // it has its image
+			result.Digest = fmt.Sprintf("sha256:%064x", len(image))
 		case !exists:
 			result.Reason = "CannotPullContainerError: no such image: " + image
 		case r.happens(r.faults.PullError):

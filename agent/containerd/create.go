@@ -30,6 +30,7 @@ const (
 	labelTask       = "havn.task"
 	labelContainer  = "havn.container"
 	labelStopSignal = "havn.stop-signal"
+	labelDigest     = "havn.digest" // of the image, as Pull told it
 )
 
 // The longest time that a shim may take to make or to start a process. It is a fraction of a second when all is well.
@@ -144,12 +145,15 @@ func (r *Runtime) layer(ctx context.Context, id string, image *image) ([]mount.M
 }
 
 // createProcess makes the container's namespaces and cgroup, with a process in them that waits to be started.
-func (r *Runtime) createProcess(ctx context.Context, task *protocol.Task, c *protocol.Container, rootfs []mount.Mount) error {
+func (r *Runtime) createProcess(
+	ctx context.Context, task *protocol.Task, c *protocol.Container, rootfs []mount.Mount,
+) error {
 	id := containerID(task.ARN, c.Name)
 	log := (&url.URL{Scheme: "file", Path: LogPath(r.dataDir, task.ARN, c.Name)}).String()
 	request := &tasksapi.CreateTaskRequest{ContainerID: id, Stdout: log, Stderr: log}
 	for _, m := range rootfs {
-		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+		request.Rootfs = append(request.Rootfs,
+			&types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	done, err := r.cgroups.enter(task)
 	if err != nil {
@@ -187,15 +191,17 @@ func writeFiles(dir, hostname string, a network.Attachment) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	hosts := network.Hosts(hostname, a.IP, nil)
+	hosts := network.Hosts(hostname, a.IP)
 	if a.Netns == "" {
 		if hosts, err = os.ReadFile("/etc/hosts"); err != nil {
-			hosts = network.Hosts(hostname, netip.Addr{}, nil)
+			hosts = network.Hosts(hostname, netip.Addr{})
 		}
 	} else {
-		resolv = network.ResolvConf(resolv, network.DNS{})
+		resolv = network.ResolvConf(resolv)
 	}
-	for name, data := range map[string][]byte{"hostname": network.Hostname(hostname), "hosts": hosts, "resolv.conf": resolv} {
+	for name, data := range map[string][]byte{
+		"hostname": network.Hostname(hostname), "hosts": hosts, "resolv.conf": resolv,
+	} {
 		// In place: a container may have it mounted already.
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			return err
@@ -252,6 +258,7 @@ func labelsOf(task *protocol.Task, c *protocol.Container, docker dockerConfig, i
 		labelTask:                                   task.ARN,
 		labelContainer:                              c.Name,
 		labelStopSignal:                             image.config.Config.StopSignal,
+		labelDigest:                                 image.digest(),
 	} {
 		labels[key] = value
 	}

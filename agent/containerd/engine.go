@@ -49,11 +49,14 @@ func bundles(runtimeDir string) string {
 	return filepath.Join(stateDir(runtimeDir), "io.containerd.runtime.v2.task", Namespace)
 }
 
-// openEngine starts the server. Before it looks at what is there, but when it is sure that no other server does, prepare is
-// called.
-func openEngine(ctx context.Context, dataDir, runtimeDir string, prepare func(context.Context) error) (_ *engine, err error) {
+// openEngine starts the server. Before it looks at what is there, but when it is sure that no other server does,
+// prepare is called.
+func openEngine(
+	ctx context.Context, dataDir, runtimeDir string, prepare func(context.Context) error,
+) (_ *engine, err error) {
 	if dir := shimSockets(runtimeDir); len(dir) > maxShimSocketDir {
-		return nil, fmt.Errorf("the runtime folder %s is too long: %d bytes at most", runtimeDir, maxShimSocketDir-len("/s"))
+		return nil, fmt.Errorf("the runtime folder %s is too long: %d bytes at most",
+			runtimeDir, maxShimSocketDir-len("/s"))
 	}
 	e := &engine{socket: SocketPath(runtimeDir)}
 	defer func() {
@@ -145,13 +148,15 @@ func (e *engine) close() {
 }
 
 func dial(socket string) (*client.Client, error) {
-	c, err := client.New(socket, client.WithDefaultNamespace(Namespace), client.WithDefaultRuntime("io.containerd.runc.v2"))
+	c, err := client.New(socket,
+		client.WithDefaultNamespace(Namespace), client.WithDefaultRuntime("io.containerd.runc.v2"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", socket, err)
 	}
 	return c, nil
 }
 
+// The network has the same few lines. To share them, one of the two would export what has nothing to do with it.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

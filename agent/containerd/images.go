@@ -101,7 +101,8 @@ func (s *Images) ListImages(ctx context.Context) ([]Image, error) {
 }
 
 func (s *Images) describe(ctx context.Context, img images.Image) Image {
-	d := Image{Name: familiar(img.Name), Digest: img.Target.Digest.String(), Created: img.CreatedAt, Loaded: img.Labels[labelLoaded] != ""}
+	d := Image{Name: familiar(img.Name), Digest: img.Target.Digest.String(), Created: img.CreatedAt,
+		Loaded: img.Labels[labelLoaded] != ""}
 	if size, err := img.Size(ctx, s.client.ContentStore(), platforms.Default()); err == nil {
 		d.Size = size
 	}
@@ -171,6 +172,14 @@ func readConfig(ctx context.Context, store content.Store, target ocispec.Descrip
 		return config, err
 	}
 	return config, json.Unmarshal(data, &config)
+}
+
+// digest is the one that the registry knows the image by; empty for one out of an archive.
+func (i *image) digest() string {
+	if i.loaded {
+		return ""
+	}
+	return i.target.Digest.String()
 }
 
 func (i *image) chainID() string { return identity.ChainID(i.config.RootFS.DiffIDs).String() }

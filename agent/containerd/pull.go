@@ -30,10 +30,18 @@ func (b PullBehavior) valid() bool {
 
 func (r *Runtime) pull(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
 	result := lifecycle.Result{StartedAt: time.Now()}
+	// A container that is there has its image: an agent that was killed before it wrote down that it started
+	// one pulls again, and a registry that cannot be reached just then must not fail what runs.
+	if made, err := r.containers.Get(ctx, containerID(task.ARN, c.Name)); err == nil {
+		result.FinishedAt, result.Digest = time.Now(), made.Labels[labelDigest]
+		return result, nil
+	} else if !errdefs.IsNotFound(err) {
+		return result, err
+	}
 	image, err := r.pulled(ctx, c.Image)
 	result.FinishedAt = time.Now()
-	if err == nil && !image.loaded {
-		result.Digest = image.target.Digest.String()
+	if err == nil {
+		result.Digest = image.digest()
 	}
 	return result, err
 }

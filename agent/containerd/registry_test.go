@@ -137,6 +137,32 @@ func TestPullFromARegistry(t *testing.T) {
 	}
 }
 
+// An agent that was killed just after a Start pulls again before it finds the container running.
+func TestWhatRunsNeedsNoRegistry(t *testing.T) {
+	n, reg := makeNode(t), newRegistry(t)
+	n.config.ImagePullBehavior = PullAlways
+	n.open()
+	t.Cleanup(n.destroy)
+	ref, digest := reg.push("web:latest", busybox(t, nil))
+	task := oneTask(ref, "sleep", "1000000")
+	n.run(task)
+	n.close()
+	n.open()
+	reg.push("web:latest", busybox(t, func(c *v1.ConfigFile) { c.Config.Env = []string{"NEW=1"} }))
+	reg.fail(status(http.StatusInternalServerError))
+	n.run(task)
+	if r := n.must(task, lifecycle.Pull, "c"); r.Digest != digest.String() {
+		t.Errorf("digest %s, want %s", r.Digest, digest)
+	}
+	if asked := reg.asked(); asked > 0 {
+		t.Errorf("the registry was asked %d times", asked)
+	}
+	n.clean(task)
+	if r := n.do(task, lifecycle.Pull, "c"); r.Reason == "" {
+		t.Error("a pull for a container that is gone does not ask the registry")
+	}
+}
+
 func TestPullBehaviors(t *testing.T) {
 	n, reg := newNode(t), newRegistry(t)
 	ref, first := reg.push("web:latest", busybox(t, nil))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
@@ -23,7 +24,7 @@ import (
 // Config says which Runtime to open.
 type Config struct {
 	DataDir    string // survives a reboot
-	RuntimeDir string // does not; empty means /run/havn/NAME. A short path: sockets are in it
+	RuntimeDir string // does not. A short path: sockets are in it
 	// Name is 8 hex digits derived from the data folder. What is ours in the kernel is named by it.
 	Name string
 	// ShimPath and RuncPath name the two programs; empty means beside this program, else in PATH.
@@ -54,7 +55,8 @@ type Runtime struct {
 	cgroups    *cgroups
 	pulls      keyed
 
-	stop context.CancelFunc
+	stop     context.CancelFunc
+	watching sync.WaitGroup
 }
 
 // Open starts the engine and adopts the containers that an earlier process left running.
@@ -111,9 +113,9 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	r.imageStore = r.client.ImageService()
 	r.images = newImages(r.client)
 	r.images.disk = c.DataDir
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
-	go r.exits.watch(watching, r.client.EventService())
+	r.watching.Go(func() { r.exits.watch(background, r.client.EventService()) })
 	// The namespace must exist, and a first answer means that the engine is ready.
 	if _, err := r.client.NamespaceService().Labels(ctx, Namespace); err != nil {
 		if err := r.client.NamespaceService().Create(ctx, Namespace, nil); err != nil {
@@ -130,8 +132,8 @@ func (c *Config) complete() error {
 	if c.Name == "" || fileName(c.Name) != c.Name {
 		return fmt.Errorf("the name %q cannot be used", c.Name)
 	}
-	if c.RuntimeDir == "" {
-		c.RuntimeDir = filepath.Join("/run/havn", c.Name)
+	if c.DataDir == "" || c.RuntimeDir == "" {
+		return errors.New("there is no data folder, or no runtime folder")
 	}
 	if c.ImagePullBehavior == "" {
 		c.ImagePullBehavior = PullDefault
@@ -161,6 +163,7 @@ func (r *Runtime) Close() error {
 	if r.stop != nil {
 		r.stop()
 	}
+	r.watching.Wait()
 	var err error
 	if r.client != nil {
 		err = r.client.Close()

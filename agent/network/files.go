@@ -9,21 +9,16 @@ import (
 	"strings"
 )
 
-// A HostEntry is a further line of a container's hosts file.
-type HostEntry struct{ Hostname, IPAddress string }
-
 // Hostname renders /etc/hostname.
 func Hostname(name string) []byte { return []byte(name + "\n") }
 
-// Hosts renders /etc/hosts. ip is the container's address; the zero Addr stands for none, and the name then means loopback.
-func Hosts(hostname string, ip netip.Addr, extra []HostEntry) []byte {
+// Hosts renders /etc/hosts. ip is the container's address; the zero Addr stands for none, and the name then means
+// loopback.
+func Hosts(hostname string, ip netip.Addr) []byte {
 	var b bytes.Buffer
 	b.WriteString("127.0.0.1\tlocalhost\n" +
 		"::1\tlocalhost ip6-localhost ip6-loopback\n" +
 		"fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	for _, e := range extra {
-		fmt.Fprintf(&b, "%s\t%s\n", e.IPAddress, e.Hostname)
-	}
 	if hostname != "" {
 		own := "127.0.1.1"
 		if ip.IsValid() {
@@ -34,47 +29,37 @@ func Hosts(hostname string, ip netip.Addr, extra []HostEntry) []byte {
 	return b.Bytes()
 }
 
-// DNS is what a container definition says about resolving names. What is empty comes from the host.
-type DNS struct{ Servers, Search, Options []string }
-
 // Public resolvers, for a host whose own can be reached only on its loopback.
 var fallbackServers = []string{"8.8.8.8", "8.8.4.4"}
 
 // ResolvConf renders /etc/resolv.conf for a container with a namespace of its own, from the host's. Resolvers on the
 // host's loopback cannot be reached from there, nor can IPv6 ones; if none remain there are public ones instead.
-func ResolvConf(host []byte, want DNS) []byte {
+func ResolvConf(host []byte) []byte {
 	from := parseResolvConf(host)
-	if len(want.Servers) == 0 {
-		for _, a := range nameservers(host) {
-			if a.Is4() && !a.IsLoopback() {
-				want.Servers = append(want.Servers, a.String())
-			}
-		}
-		if len(want.Servers) == 0 {
-			want.Servers = fallbackServers
+	var servers []string
+	for _, a := range nameservers(host) {
+		if a.Is4() && !a.IsLoopback() {
+			servers = append(servers, a.String())
 		}
 	}
-	if len(want.Search) == 0 {
-		want.Search = from.Search
-	}
-	if len(want.Options) == 0 {
-		want.Options = from.Options
+	if len(servers) == 0 {
+		servers = fallbackServers
 	}
 	var b bytes.Buffer
-	for _, s := range want.Servers {
+	for _, s := range servers {
 		fmt.Fprintf(&b, "nameserver %s\n", s)
 	}
-	if len(want.Search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(want.Search, " "))
+	if len(from.search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(from.search, " "))
 	}
-	if len(want.Options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(want.Options, " "))
+	if len(from.options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(from.options, " "))
 	}
 	return b.Bytes()
 }
 
-// HostResolvConf reads the host's resolv.conf: not the one that leads to systemd-resolved on the loopback, but the one that
-// systemd-resolved itself goes by.
+// HostResolvConf reads the host's resolv.conf: not the one that leads to systemd-resolved on the loopback, but the one
+// that systemd-resolved itself goes by.
 func HostResolvConf() ([]byte, error) {
 	const stub, real = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 	conf, err := os.ReadFile(stub)
@@ -91,7 +76,7 @@ func HostResolvConf() ([]byte, error) {
 
 func nameservers(conf []byte) []netip.Addr {
 	var all []netip.Addr
-	for _, s := range parseResolvConf(conf).Servers {
+	for _, s := range parseResolvConf(conf).servers {
 		if a, err := netip.ParseAddr(s); err == nil {
 			all = append(all, a.Unmap())
 		}
@@ -99,8 +84,11 @@ func nameservers(conf []byte) []netip.Addr {
 	return all
 }
 
-func parseResolvConf(conf []byte) DNS {
-	var d DNS
+// resolvers is what a resolv.conf says.
+type resolvers struct{ servers, search, options []string }
+
+func parseResolvConf(conf []byte) resolvers {
+	var d resolvers
 	for lines := bufio.NewScanner(bytes.NewReader(conf)); lines.Scan(); {
 		f := strings.Fields(lines.Text())
 		if len(f) < 2 {
@@ -108,11 +96,11 @@ func parseResolvConf(conf []byte) DNS {
 		}
 		switch f[0] {
 		case "nameserver":
-			d.Servers = append(d.Servers, f[1])
+			d.servers = append(d.servers, f[1])
 		case "domain", "search": // the last one wins
-			d.Search = f[1:]
+			d.search = f[1:]
 		case "options":
-			d.Options = append(d.Options, f[1:]...)
+			d.options = append(d.options, f[1:]...)
 		}
 	}
 	return d

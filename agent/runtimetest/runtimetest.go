@@ -259,13 +259,17 @@ func again(b *bench) {
 		return b.do(task, verb, container), b.do(task, verb, container)
 	}
 	twice(lifecycle.Connect, "")
-	if one, two := twice(lifecycle.Pull, "c0"); one.Digest != two.Digest {
-		b.Errorf("Pull: digest %s, then %s", one.Digest, two.Digest)
+	pulled, two := twice(lifecycle.Pull, "c0")
+	if pulled.Digest != two.Digest {
+		b.Errorf("Pull: digest %s, then %s", pulled.Digest, two.Digest)
 	}
 	if one, two := twice(lifecycle.Create, "c0"); one.RuntimeID != two.RuntimeID {
 		b.Errorf("Create: runtime id %s, then %s", one.RuntimeID, two.RuntimeID)
 	}
 	twice(lifecycle.Start, "c0")
+	if late := b.do(task, lifecycle.Pull, "c0"); late.Digest != pulled.Digest {
+		b.Errorf("Pull of what runs: digest %s, not %s", late.Digest, pulled.Digest)
+	}
 	twice(lifecycle.Stop, "c0")
 	one, two := twice(lifecycle.Wait, "c0")
 	b.exits(one, 0)
