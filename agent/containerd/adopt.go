@@ -23,10 +23,10 @@ func (r *Runtime) prepareAdoption(ctx context.Context) error {
 	return r.keepExited(ctx)
 }
 
-// keepExited makes containerd adopt the shims of containers that ended while nobody was there. At its start it would take a
-// shim without a process for one that was left behind half-made, end it, and with it would go the exit code. It spares
-// a shim that it knows as a sandbox. So every container that was started is written down as one, before containerd
-// looks; nothing else in this engine knows or cares for sandboxes. Half-made ones are still cleared away.
+// keepExited makes containerd adopt the shims of containers that ended while nobody was there. At its start it would
+// take a shim without a process for one that was left behind half-made, end it, and with it would go the exit code. It
+// spares a shim that it knows as a sandbox. So every container that was started is written down as one, before
+// containerd looks; nothing else in this engine knows or cares for sandboxes. Half-made ones are still cleared away.
 func (r *Runtime) keepExited(ctx context.Context) error {
 	started, err := r.startedContainers()
 	if err != nil {

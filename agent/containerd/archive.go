@@ -118,17 +118,20 @@ func (s *Images) complete(ctx context.Context, img images.Image) error {
 		return fmt.Errorf("the image %s is not for %s", familiar(img.Name), platforms.DefaultString())
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("the image %s is not whole: %d of its parts are not in the archive", familiar(img.Name), len(missing))
+		return fmt.Errorf("the image %s is not whole: %d of its parts are not in the archive",
+			familiar(img.Name), len(missing))
 	}
 	config, err := readConfig(ctx, store, img.Target)
 	if err != nil {
 		return fmt.Errorf("cannot read the image %s: %w", familiar(img.Name), err)
 	}
 	if config.Architecture != "" && !platforms.Default().Match(config.Platform) {
-		return fmt.Errorf("the image %s is for %s, not for %s", familiar(img.Name), platforms.Format(config.Platform), platforms.DefaultString())
+		return fmt.Errorf("the image %s is for %s, not for %s",
+			familiar(img.Name), platforms.Format(config.Platform), platforms.DefaultString())
 	}
 	// What is garbage and what is not follows from labels on the content.
-	handler := images.SetChildrenMappedLabels(store, images.FilterPlatforms(images.ChildrenHandler(store), platforms.Default()), images.ChildGCLabels)
+	children := images.FilterPlatforms(images.ChildrenHandler(store), platforms.Default())
+	handler := images.SetChildrenMappedLabels(store, children, images.ChildGCLabels)
 	if err := images.Walk(ctx, handler, img.Target); err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ import (
 )
 
 // The floor is what a bare containerd client needs to create and start an image on the same engine: a record with a
-// snapshot, a task, its start. Runtime is what Perform needs for it, with Docker's seccomp profile, /etc files, log and a
-// bridged network. Compare their numbers from one run; RuntimeAndFloor takes turns, so that both meet the same weather:
+// snapshot, a task, its start. Runtime is what Perform needs for it, with Docker's seccomp profile, /etc files, log and
+// a bridged network. Compare their numbers from one run; RuntimeAndFloor takes turns, so that both meet the same
+// weather:
 //
 //	go test -run=^$ -bench=. -benchtime=50x ./agent/containerd
 
@@ -136,8 +137,8 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// Idle tells what an open engine adds to the process's memory, in the kernel's count, and what a running container does, in
-// this process and in its shim.
+// Idle tells what an open engine adds to the process's memory, in the kernel's count, and what a running container
+// does, in this process and in its shim.
 func BenchmarkIdleMemory(b *testing.B) {
 	const containers = 10
 	before := residentOf(os.Getpid())

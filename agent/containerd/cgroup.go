@@ -21,8 +21,8 @@ const cgroupRoot = "/sys/fs/cgroup"
 // cpuPeriod is the kernel's default, in microseconds, in which a task may use its quota.
 const cpuPeriod = 100_000
 
-// cgroups keeps the groups above those of the containers. A container's group is /havn-NAME/TASK/CONTAINER; runc makes it,
-// and those above it, and removes only it.
+// cgroups keeps the groups above those of the containers. A container's group is /havn-NAME/TASK/CONTAINER; runc makes
+// it, and those above it, and removes only it.
 type cgroups struct {
 	root    string // where the hierarchies are mounted
 	name    string
@@ -36,7 +36,8 @@ type cgroups struct {
 
 func newCgroups(root, name string) *cgroups {
 	_, err := os.Stat(filepath.Join(root, "cgroup.controllers"))
-	return &cgroups{root: root, name: "havn-" + name, unified: err == nil, entered: make(map[string]int), removed: make(map[string]bool)}
+	return &cgroups{root: root, name: "havn-" + name, unified: err == nil,
+		entered: make(map[string]int), removed: make(map[string]bool)}
 }
 
 func (g *cgroups) path(taskARN, id string) string { return filepath.Join(g.taskPath(taskARN), id[:12]) }
@@ -123,8 +124,8 @@ func writeCgroup(dir, file, value string) error {
 	return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)
 }
 
-// remove removes the container's group, which runc does unless its process was killed on the way, then the task's and ours
-// above it, as far as nothing is in them.
+// remove removes the container's group, which runc does unless its process was killed on the way, then the task's and
+// ours above it, as far as nothing is in them.
 func (g *cgroups) remove(taskARN, id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -61,8 +61,8 @@ func (r *Runtime) volumeDir(arn, volume string) string {
 	return filepath.Join(r.taskDir(arn), "volumes", fileName(volume))
 }
 
-// taskRecord is what task.json holds. It is written before anything else is made for a task, so that whatever there is of
-// a task can be found without the agent's journal.
+// taskRecord is what task.json holds. It is written before anything else is made for a task, so that whatever there is
+// of a task can be found without the agent's journal.
 type taskRecord struct {
 	Version    int      `json:"version"`
 	ARN        string   `json:"arn"`

@@ -22,7 +22,8 @@ func logTo(l *slog.Logger) {
 type forwarder struct{ to *slog.Logger }
 
 func (f forwarder) Format(e *log.Entry) ([]byte, error) {
-	// Its words are for those who run containerd, who are not our users: a task that fails to start is no error of ours.
+	// Its words are for those who run containerd, who are not our users: a task that fails to start is no error of
+	// ours.
 	level := slog.LevelDebug
 	if e.Level < log.WarnLevel { // smaller is worse
 		level = slog.LevelWarn

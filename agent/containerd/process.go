@@ -64,7 +64,8 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 	return lifecycle.Result{StartedAt: at}, nil
 }
 
-// startProcess marks the container as started first. The mark is taken back only if it is sure that nothing was started.
+// startProcess marks the container as started first. The mark is taken back only if it is sure that nothing was
+// started.
 func (r *Runtime) startProcess(ctx context.Context, id, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -180,7 +181,8 @@ func (r *Runtime) kill(ctx context.Context, id string) error {
 // signal is content when there is nobody to receive it any more.
 func (r *Runtime) signal(ctx context.Context, id string, s syscall.Signal, all bool) error {
 	_, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(s), All: all})
-	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) || strings.Contains(err.Error(), "process already finished") {
+	err = errgrpc.ToNative(err)
+	if err == nil || errdefs.IsNotFound(err) || strings.Contains(err.Error(), "process already finished") {
 		return nil
 	}
 	return err
@@ -227,7 +229,8 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 		return fmt.Errorf("cannot remove the container's process: %w", err)
 	}
 	// A shim that was killed has left its socket.
-	if address, err := shim.CreateSocketAddress(namespaces.WithNamespace(ctx, Namespace), shimSockets(r.runtimeDir), r.engine.socket, id, false); err == nil {
+	ours := namespaces.WithNamespace(ctx, Namespace)
+	if address, err := shim.CreateSocketAddress(ours, shimSockets(r.runtimeDir), r.engine.socket, id, false); err == nil {
 		shim.RemoveSocket(address)
 	}
 	if err := r.snapshots.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {

@@ -318,7 +318,8 @@ func TestAShimsDeathEndsItsContainer(t *testing.T) {
 	n.noLeaks()
 }
 
-// After a reboot the runtime folder is empty and no process is there, but the data folder says that the container had run.
+// After a reboot the runtime folder is empty and no process is there, but the data folder says that the container had
+// run.
 func TestAReboot(t *testing.T) {
 	n := newNode(t)
 	n.load("web:latest", busybox(t, nil))

@@ -73,7 +73,8 @@ func pullText(name string, err error) string {
 		return daemonSays + "failed to register layer: no space left on device"
 	case strings.Contains(err.Error(), "no match for platform"):
 		return daemonSays + "no matching manifest for " + platforms.DefaultString() + " in the manifest list entries"
-	case errors.Is(err, docker.ErrInvalidAuthorization), status.StatusCode == http.StatusUnauthorized, status.StatusCode == http.StatusForbidden:
+	case errors.Is(err, docker.ErrInvalidAuthorization),
+		status.StatusCode == http.StatusUnauthorized, status.StatusCode == http.StatusForbidden:
 		return hintAccess + daemonSays + "pull access denied for " + repository(name) +
 			", repository does not exist or may require 'docker login': denied: " + err.Error()
 	case errdefs.IsNotFound(err), status.StatusCode == http.StatusNotFound:

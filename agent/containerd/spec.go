@@ -85,7 +85,8 @@ type specInput struct {
 
 // buildSpec is what Docker would tell runc about the container, in containerd's form.
 func buildSpec(in specInput) (*specs.Spec, error) {
-	s, err := oci.GenerateSpec(namespaces.WithNamespace(context.Background(), Namespace), nil, &containers.Container{ID: in.id})
+	ours := namespaces.WithNamespace(context.Background(), Namespace)
+	s, err := oci.GenerateSpec(ours, nil, &containers.Container{ID: in.id})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,8 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	}
 	// The profile depends on the capabilities, so it comes last.
 	s.Linux.Seccomp = seccomp.DefaultProfile(s)
-	if archs := s.Linux.Seccomp.Architectures; len(archs) > 1 && !in.insides.thirtyTwoBit && in.image.config.Architecture == runtime.GOARCH {
+	archs := s.Linux.Seccomp.Architectures
+	if len(archs) > 1 && !in.insides.thirtyTwoBit && in.image.config.Architecture == runtime.GOARCH {
 		// The first is this machine's own. Each further one, for 32-bit programs, makes libseccomp's work on the
 		// filter some 30 ms longer, which is a third of a container's whole start. So only images that have such
 		// programs pay for it. A static one in another image is killed by SIGSYS.
@@ -207,7 +209,9 @@ func join(s *specs.Spec, in specInput) error {
 
 func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
 	// Docker leaves /run to the image, and shows a container its cgroup.
-	all := slices.DeleteFunc(base, func(m specs.Mount) bool { return m.Destination == "/run" || m.Destination == "/sys/fs/cgroup" })
+	all := slices.DeleteFunc(base, func(m specs.Mount) bool {
+		return m.Destination == "/run" || m.Destination == "/sys/fs/cgroup"
+	})
 	all = append(all, specs.Mount{
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"ro", "nosuid", "noexec", "nodev"},

@@ -50,8 +50,8 @@ func TestRuntime(t *testing.T) {
 	}
 }
 
-// patient is the Runtime, but Start waits until the program has said that it is ready. A process that is the first in its
-// namespace does not get a signal that it has not yet asked for.
+// patient is the Runtime, but Start waits until the program has said that it is ready. A process that is the first in
+// its namespace does not get a signal that it has not yet asked for.
 type patient struct {
 	*Runtime
 	dir string

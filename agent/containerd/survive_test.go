@@ -94,8 +94,8 @@ func after(v lifecycle.Verb) func(string) bool {
 
 var toRunning = []lifecycle.Verb{lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start}
 
-// counted is a task whose container leaves a line in a file each time that it is started, then does something. ready returns
-// when a container that says so with "echo >/count/ready" has said it.
+// counted is a task whose container leaves a line in a file each time that it is started, then does something. ready
+// returns when a container that says so with "echo >/count/ready" has said it.
 func counted(t *testing.T, then string) (task *protocol.Task, starts func() int, ready func()) {
 	dir := t.TempDir()
 	if err := unix.Mkfifo(filepath.Join(dir, "ready"), 0o600); err != nil {

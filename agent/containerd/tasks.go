@@ -60,7 +60,9 @@ func (r *Runtime) leave() error {
 	for _, name := range []string{socketName, socketName + ".ttrpc", shimName, runcName} {
 		os.Remove(filepath.Join(r.runtimeDir, name))
 	}
-	for _, dir := range []string{stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r"), filepath.Join(r.runtimeDir, "m")} {
+	for _, dir := range []string{
+		stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r"), filepath.Join(r.runtimeDir, "m"),
+	} {
 		if err := removeUnmounted(dir); err != nil {
 			return err
 		}

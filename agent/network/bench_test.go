@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// BenchmarkConnect measures Connect of a bridge endpoint with one dynamic port, by so many goroutines; and the same when
-// each is followed by its Disconnect, as where tasks come and go.
+// BenchmarkConnect measures Connect of a bridge endpoint with one dynamic port, by so many goroutines; and the same
+// when each is followed by its Disconnect, as where tasks come and go.
 func BenchmarkConnect(b *testing.B) {
 	for _, workers := range []int{1, 8} {
 		for _, stay := range []bool{true, false} {

@@ -24,7 +24,9 @@ var subnetBlock = netip.MustParsePrefix("10.192.0.0/11")
 
 // openBridge makes the bridge, or adopts it, and returns its link and subnet. file remembers the subnet. A remembered
 // subnet that somebody else uses by now is given up, but not while inUse: the containers have their addresses.
-func openBridge(h *netlink.Handle, name, file string, inUse bool, log *slog.Logger) (*netlink.Bridge, netip.Prefix, error) {
+func openBridge(
+	h *netlink.Handle, name, file string, inUse bool, log *slog.Logger,
+) (*netlink.Bridge, netip.Prefix, error) {
 	fail := func(err error) (*netlink.Bridge, netip.Prefix, error) {
 		return nil, netip.Prefix{}, fmt.Errorf("cannot open bridge %s: %w", name, err)
 	}
@@ -36,8 +38,9 @@ func openBridge(h *netlink.Handle, name, file string, inUse bool, log *slog.Logg
 	if err != nil {
 		return fail(err)
 	}
-	// Somebody else may take the same subnet between our looking and our taking. So look again after it; whoever sees an
-	// overlap then moves on. Starting points differ by name, so this ends at once in practice and within the block at worst.
+	// Somebody else may take the same subnet between our looking and our taking. So look again after it; whoever sees
+	// an overlap then moves on. Starting points differ by name, so this ends at once in practice and within the block
+	// at worst.
 	for try := 0; ; try++ {
 		taken, err := takenPrefixes(h, bridge.Index)
 		if err != nil {
@@ -183,8 +186,8 @@ func overlapsAny(p netip.Prefix, taken []netip.Prefix) bool {
 	return false
 }
 
-// takenPrefixes are the addresses and routes of all links but ours, and the nameservers, which are reached by the default
-// route and must not be shadowed.
+// takenPrefixes are the addresses and routes of all links but ours, and the nameservers, which are reached by the
+// default route and must not be shadowed.
 func takenPrefixes(h *netlink.Handle, ours int) ([]netip.Prefix, error) {
 	var taken []netip.Prefix
 	addrs, err := h.AddrList(nil, netlink.FAMILY_V4)
@@ -196,7 +199,8 @@ func takenPrefixes(h *netlink.Handle, ours int) ([]netip.Prefix, error) {
 			taken = append(taken, prefixOf(a.IPNet))
 		}
 	}
-	routes, err := h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	everyTable := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+	routes, err := h.RouteListFiltered(netlink.FAMILY_V4, everyTable, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list routes: %w", err)
 	}

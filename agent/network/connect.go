@@ -172,8 +172,9 @@ func (n *Network) demolish(rec record) error {
 	return nil
 }
 
-// forgetFlows makes the kernel forget the UDP flows to the host ports. They have no end of their own: one that began before
-// a port was published would go on missing the container, and one to a container that is gone would not find the next.
+// forgetFlows makes the kernel forget the UDP flows to the host ports. They have no end of their own: one that began
+// before a port was published would go on missing the container, and one to a container that is gone would not find the
+// next.
 func (n *Network) forgetFlows(rec record) {
 	flows := udpFlows{container: n.slots.address(rec.Slot).AsSlice()}
 	for _, b := range rec.Bindings {

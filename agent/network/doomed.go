@@ -10,8 +10,9 @@ import (
 )
 
 // doomed deletes links, many at once where it can. To delete a link the kernel waits, several times and for all
-// processors, while it lets nobody else change any link: Connects would stand behind every single Disconnect. It waits no
-// longer for a whole group of links. So links are put in a group of the doomed first, and whoever is next deletes the group.
+// processors, while it lets nobody else change any link: Connects would stand behind every single Disconnect. It waits
+// no longer for a whole group of links. So links are put in a group of the doomed first, and whoever is next deletes
+// the group.
 type doomed struct {
 	host  *netlink.Handle
 	group uint32 // derived from the name: nobody else puts links in it

@@ -111,7 +111,8 @@ func (e Endpoint) check() error {
 
 // binding is the port with its defaults filled in; HostPort may still be 0.
 func (p Port) binding() Binding {
-	b := Binding{BindIP: "0.0.0.0", ContainerPort: p.ContainerPort, HostPort: p.HostPort, Count: max(p.Count, 1), Protocol: p.Protocol}
+	b := Binding{BindIP: "0.0.0.0", ContainerPort: p.ContainerPort, HostPort: p.HostPort,
+		Count: max(p.Count, 1), Protocol: p.Protocol}
 	if b.Protocol == "" {
 		b.Protocol = TCP
 	}

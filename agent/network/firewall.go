@@ -19,21 +19,22 @@ import (
 //	table ip havn-NAME {
 //		map ports { type inet_proto . inet_service : ipv4_addr . inet_service }
 //		chain guard   { type filter hook prerouting priority raw
-//			iifname BR ip daddr 127.0.0.0/8 drop }                        # route_localnet is for the host, not for containers
+//			iifname BR ip daddr 127.0.0.0/8 drop }                        # route_localnet is for the host only
 //		chain inbound { type nat hook prerouting priority dstnat
 //			fib daddr type local dnat ip to meta l4proto . th dport map @ports }   # from outside, and from containers
 //		chain local   { type nat hook output priority -100
 //			fib daddr type local dnat ip to meta l4proto . th dport map @ports }   # from the host itself
 //		chain source  { type nat hook postrouting priority srcnat
 //			ip saddr SUBNET oifname != BR masquerade                      # containers to the outside
-//			ip saddr SUBNET oifname BR ct status dnat masquerade          # container to container by a host port: the answer must pass us
-//			ip saddr 127.0.0.0/8 oifname BR masquerade }                  # the host by 127.0.0.1: the answer must find back
+//			ip saddr SUBNET oifname BR ct status dnat masquerade          # container by host port: answers must pass us
+//			ip saddr 127.0.0.0/8 oifname BR masquerade }                  # the host by 127.0.0.1: answers find back
 //		chain forward { type filter hook forward priority filter
 //			oifname BR iifname != BR ct direction original ct status ! dnat drop } # no way in but by a binding
 //	}
 //
-// A binding is one element of the map per port, so rules do not grow with containers. The wanted content of the map is kept
-// here: should the table not be as expected (somebody flushed all rules), it is made anew, whole, in one transaction.
+// A binding is one element of the map per port, so rules do not grow with containers. The wanted content of the map is
+// kept here: should the table not be as expected (somebody flushed all rules), it is made anew, whole, in one
+// transaction.
 type firewall struct {
 	name   string // of the table
 	bridge string
@@ -119,8 +120,12 @@ func (f *firewall) rebuildLocked() error {
 	addElements(c, ports, f.wanted)
 
 	accept := nftables.ChainPolicyAccept
-	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority, rules ...[]expr.Any) {
-		ch := c.AddChain(&nftables.Chain{Name: name, Table: t, Type: kind, Hooknum: hook, Priority: priority, Policy: &accept})
+	chain := func(
+		name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority, rules ...[]expr.Any,
+	) {
+		ch := c.AddChain(&nftables.Chain{
+			Name: name, Table: t, Type: kind, Hooknum: hook, Priority: priority, Policy: &accept,
+		})
 		for _, r := range rules {
 			c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
 		}
@@ -133,7 +138,8 @@ func (f *firewall) rebuildLocked() error {
 
 	chain("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw,
 		slices.Concat(in(expr.CmpOpEq), inPrefix(destination, loopback), drop))
-	chain("inbound", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, toContainer(ports))
+	chain("inbound", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
+		toContainer(ports))
 	chain("local", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, toContainer(ports))
 	chain("source", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,
 		slices.Concat(inPrefix(source, f.subnet), out(expr.CmpOpNeq), masquerade),
@@ -166,7 +172,8 @@ func (f *firewall) table() *nftables.Table {
 func (f *firewall) ports() *nftables.Set {
 	return &nftables.Set{
 		Table: f.table(), Name: "ports", ID: 1, // the only one of its transaction
-		IsMap: true, Concatenation: true, KeyType: portKeyType, DataType: portValType, KeyByteOrder: binaryutil.BigEndian,
+		IsMap: true, Concatenation: true, KeyType: portKeyType, DataType: portValType,
+		KeyByteOrder: binaryutil.BigEndian,
 	}
 }
 
@@ -241,14 +248,18 @@ func dnatted(op expr.CmpOp) []expr.Any {
 	const statusDNAT = 1 << 5 // IPS_DST_NAT
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(statusDNAT), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(statusDNAT), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: op, Register: reg, Data: make([]byte, 4)},
 	}
 }
 
 // original is the direction of who opened the connection.
 func original() []expr.Any {
-	return []expr.Any{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg}, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{0}}}
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{0}},
+	}
 }
 
 func toContainer(ports *nftables.Set) []expr.Any {
@@ -257,7 +268,9 @@ func toContainer(ports *nftables.Set) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regWord0},
 		&expr.Payload{DestRegister: regWord1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: regWord0, DestRegister: regWord0, IsDestRegSet: true, SetName: ports.Name, SetID: ports.ID},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regWord0, RegProtoMin: regWord1, Specified: true},
+		&expr.Lookup{SourceRegister: regWord0, DestRegister: regWord0, IsDestRegSet: true,
+			SetName: ports.Name, SetID: ports.ID},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regWord0,
+			RegProtoMin: regWord1, Specified: true},
 	}
 }

@@ -144,7 +144,8 @@ func disconnect(t testing.TB, n *Network, id string) {
 	}
 }
 
-// in runs f in a network namespace; the empty path is the host's. Sockets that f makes belong to that namespace for good.
+// in runs f in a network namespace; the empty path is the host's. Sockets that f makes belong to that namespace for
+// good.
 func in(t testing.TB, netns string, f func() error) {
 	t.Helper()
 	if err := tryIn(netns, f); err != nil {

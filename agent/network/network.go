@@ -45,12 +45,12 @@ type Network struct {
 	closed    bool
 	endpoints map[string]record
 	used      map[int]bool             // slots in use, by an endpoint or on their way to or from one
-	next      int                      // where the search for a slot goes on; a freed address stays out of use for a while
+	next      int                      // where the search for a slot goes on; a freed address rests for a while
 	busy      map[string]chan struct{} // IDs being worked on; closed when done
 }
 
-// Open makes the Network, or adopts what an earlier process left of it: all recorded endpoints work as before, their ports
-// are held again, and what no record speaks for is removed.
+// Open makes the Network, or adopts what an earlier process left of it: all recorded endpoints work as before, their
+// ports are held again, and what no record speaks for is removed.
 func Open(ctx context.Context, c Config) (*Network, error) {
 	n, err := open(ctx, c, func(string) {})
 	if err != nil {
@@ -71,7 +71,8 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 		next:    firstSlot,
 		busy:    make(map[string]chan struct{}),
 	}
-	n.held.next = n.held.low + uint16(hash(c.Name)%(uint32(n.held.high-n.held.low)+1)) // two Havns seldom try the same port
+	// Two Havns seldom try the same port.
+	n.held.next = n.held.low + uint16(hash(c.Name)%(uint32(n.held.high-n.held.low)+1))
 	n.slots = &slots{dir: filepath.Join(c.StateDir, "netns"), prefix: "v" + c.Name + "-", hostNS: -1, reached: reached}
 	defer func() {
 		if err != nil {
@@ -107,7 +108,8 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	n.bridge = bridge
 	n.slots.host, n.slots.subnet, n.slots.bridge, n.slots.mtu = n.host, subnet, bridge.Index, bridge.MTU
 	n.slots.doomed = &doomed{host: n.host, group: hash("doomed "+c.Name) | 1<<31}
-	n.firewall = &firewall{name: "havn-" + c.Name, bridge: bridge.Name, subnet: subnet, wanted: make(map[hostPort]netip.AddrPort)}
+	n.firewall = &firewall{name: "havn-" + c.Name, bridge: bridge.Name, subnet: subnet,
+		wanted: make(map[hostPort]netip.AddrPort)}
 	return n, n.adopt(ctx)
 }
 

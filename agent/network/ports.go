@@ -11,13 +11,16 @@ import (
 // held are the host ports that this process has bound.
 //
 // A published port never reaches a socket of the host, as the firewall leads it away first. The socket is there so that
-// everybody else on the machine, another Havn included, finds the port in use, and so that we find it in use when it is.
+// everybody else on the machine, another Havn included, finds the port in use, and so that we find it in use when it
+// is.
 type held struct {
 	low, high uint16 // the dynamic range
 
 	mu      sync.Mutex
 	sockets map[hostPort]int
-	next    uint16 // where the search for a dynamic port goes on; moving on keeps a port that was just released out of use for a while
+	// next is where the search for a dynamic port goes on. Moving on keeps a port that was just released out of use for
+	// a while.
+	next uint16
 }
 
 type hostPort struct {

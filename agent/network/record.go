@@ -45,8 +45,8 @@ func (r records) remove(id string) error {
 	return nil
 }
 
-// read returns all records. One that cannot be read was torn by a crash of the machine; the kernel objects that it stood
-// for are gone with that kernel, so it is dropped with a warning.
+// read returns all records. One that cannot be read was torn by a crash of the machine; the kernel objects that it
+// stood for are gone with that kernel, so it is dropped with a warning.
 func (r records) read(log *slog.Logger) (map[string]record, error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {

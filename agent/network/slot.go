@@ -147,9 +147,9 @@ func (s *slots) furnish(inside *netlink.Handle, slot int) error {
 	return s.settle(slot)
 }
 
-// settle makes the bridge forward for the new port now. The kernel notices that both ends are up in a queue of work that may
-// have to wait; a packet before that is lost and sent again a whole second later. But it catches up with a link that somebody
-// asks for by netlink (from Linux 6.9 on; before, the queue decides).
+// settle makes the bridge forward for the new port now. The kernel notices that both ends are up in a queue of work
+// that may have to wait; a packet before that is lost and sent again a whole second later. But it catches up with a
+// link that somebody asks for by netlink (from Linux 6.9 on; before, the queue decides).
 func (s *slots) settle(slot int) error {
 	for _, f := range []func() (netlink.Link, error){
 		func() (netlink.Link, error) { return s.host.LinkByName(s.veth(slot)) },
@@ -203,7 +203,8 @@ func (s *slots) whole(slot int, mode Mode) bool {
 
 // remove takes away whatever there is of the slot.
 func (s *slots) remove(slot int) error {
-	// The link goes first and by name: the namespace takes its end of the pair along only when the last process has left it.
+	// The link goes first and by name: the namespace takes its end of the pair along only when the last process has
+	// left it.
 	if err := s.doomed.delete(s.veth(slot)); err != nil {
 		return err
 	}
