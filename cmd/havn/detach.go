@@ -6,19 +6,46 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // readyEnv names the file descriptor on which a detached server says that it is ready.
 const readyEnv = "HAVN_READY_FD"
 
-// detach starts this very command again, in the background, and returns when it is ready or has failed.
-func (h home) detach(cmd *cobra.Command) error {
+// detached reports whether this process is the background of an `up --detach`, which must not detach again.
+func detached() bool { return os.Getenv(readyEnv) != "" }
+
+// givenFlags are the flags that were given, each as --name=value, without those that say where to run.
+func givenFlags(cmd *cobra.Command) []string {
+	var given []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name == "detach" || f.Name == "data-dir" {
+			return
+		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		given = append(given, "--"+f.Name+"="+value)
+	})
+	return given
+}
+
+// detach starts `havn up` with the same flags in the background, and returns when it is ready or has
+// failed. Where one runs already it must have been started with these flags, or with none said now.
+func (h home) detach(cmd *cobra.Command, given []string) error {
 	out := cmd.OutOrStdout()
 	if info, err := h.server(); err == nil {
+		if len(given) > 0 && !slices.Equal(given, info.Flags) {
+			return fmt.Errorf("Havn is already up at %s (pid %d) with other flags (%s); for new ones: havn down, then havn up",
+				info.Endpoint, info.PID, strings.Join(info.Flags, " "))
+		}
 		fmt.Fprintf(out, "Havn is already up at %s (pid %d)\n", info.Endpoint, info.PID)
 		return nil
 	}
@@ -43,7 +70,7 @@ func (h home) detach(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
-	child := exec.Command(self, foreground(os.Args[1:])...)
+	child := exec.Command(self, append([]string{"up"}, given...)...)
 	child.Env = append(os.Environ(), readyEnv+"=3", "HAVN_DATA_DIR="+h.dir)
 	child.Stdout, child.Stderr = logFile, logFile
 	child.ExtraFiles = []*os.File{told}
@@ -54,24 +81,16 @@ func (h home) detach(cmd *cobra.Command) error {
 	}
 	told.Close()
 	var info serverInfo
-	if err := json.NewDecoder(ready).Decode(&info); err != nil {
+	slow := time.AfterFunc(2*time.Second, func() { fmt.Fprintf(out, "still starting; what it does is in %s\n", h.path("havn.log")) })
+	err = json.NewDecoder(ready).Decode(&info)
+	slow.Stop()
+	if err != nil {
 		return fmt.Errorf("Havn did not start (%v):\n%s", child.Wait(), h.logSince(from))
 	}
 	fmt.Fprintf(out, "Havn is up at %s (pid %d)\n", info.Endpoint, info.PID)
 	fmt.Fprintf(out, "  point AWS clients at it:  eval \"$(havn env)\"\n")
 	fmt.Fprintf(out, "  its log:                  %s\n", h.path("havn.log"))
 	return child.Process.Release()
-}
-
-// foreground is args without --detach.
-func foreground(args []string) []string {
-	var kept []string
-	for _, a := range args {
-		if a != "--detach" && a != "-d" && !strings.HasPrefix(a, "--detach=") {
-			kept = append(kept, a)
-		}
-	}
-	return kept
 }
 
 // logSince is what the log says from an offset on, its last 4 KiB at most.
@@ -86,7 +105,7 @@ func (h home) logSince(from int64) string {
 
 // announce tells a waiting `up --detach` that the server is ready.
 func announce(info serverInfo) error {
-	if os.Getenv(readyEnv) == "" {
+	if !detached() {
 		return nil
 	}
 	f := os.NewFile(3, "ready")

@@ -23,6 +23,7 @@ import (
 // from the folder's path, so that two Havns with two folders never touch each other.
 //
 //	havn.lock      held (a file lock) for as long as the server or node runs; its pid
+//	identity.json  the region and account of its state, for ever; not there for a node alone
 //	server.json    where the running server listens, its pid and region; written when it is ready
 //	credentials    the root access key of this Havn, made at first start, mode 0600
 //	havn.log       what a detached server says
@@ -117,6 +118,7 @@ type serverInfo struct {
 	Account   string    `json:"account"`
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"startedAt"`
+	Flags     []string  `json:"flags,omitempty"`
 }
 
 func (h home) writeServer(info serverInfo) error { return h.writeJSON("server.json", info) }

@@ -136,8 +136,13 @@ func (h home) followLog(ctx context.Context, out io.Writer, file string) error {
 	}
 }
 
-// waitStopped returns when the task is STOPPED, by the SDK's own waiter.
+// waitStopped returns when the task is STOPPED, by the SDK's own waiter. A node alone has no server to ask:
+// there the log is followed until it is discarded.
 func (h home) waitStopped(ctx context.Context, id string) error {
+	if _, err := os.Stat(h.path(identityFile)); errors.Is(err, fs.ErrNotExist) {
+		<-ctx.Done()
+		return nil
+	}
 	client, _, err := h.client()
 	if err != nil {
 		return err

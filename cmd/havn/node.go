@@ -56,9 +56,8 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 				return err
 			}
 			defer lock.Close()
-			// Only a server writes server.json; an old one would lead other commands astray.
-			if err := os.Remove(h.path("server.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
+			if _, err := os.Stat(h.path(identityFile)); err == nil {
+				return fmt.Errorf("data folder %s is a control plane's, with a node of its own; give this node another --data-dir", h.dir)
 			}
 			log := newLogger(cmd.ErrOrStderr(), verbose)
 			n, err := openNode(cmd.Context(), h, pull, log)

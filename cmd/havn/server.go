@@ -61,7 +61,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	}
 	s.info = serverInfo{
 		PID: os.Getpid(), Endpoint: "http://" + reachable(listener.Addr().String()), Region: c.region, Account: c.account,
-		Version: version, StartedAt: time.Now(),
+		Version: version, StartedAt: time.Now(), Flags: c.given,
 	}
 
 	// The node's engine and the state start side by side; neither needs the other.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ type upConfig struct {
 	etcd    []string
 	pull    string
 	verbose bool
+	given   []string // the flags that were given, as --name=value, without --detach and --data-dir
 }
 
 func upCommand(open opener) *cobra.Command {
@@ -42,10 +44,11 @@ first API call is answered. Tasks of an earlier run are found again.`,
 			if err := c.check(); err != nil {
 				return err
 			}
-			if detach {
-				return h.detach(cmd)
+			c.given = givenFlags(cmd)
+			if detach && !detached() {
+				return h.detach(cmd, c.given)
 			}
-			return c.serve(cmd.Context(), h, cmd.Flags().Changed, newLogger(cmd.ErrOrStderr(), c.verbose))
+			return c.serve(cmd.Context(), h, newLogger(cmd.ErrOrStderr(), c.verbose))
 		},
 	}
 	f := cmd.Flags()
@@ -95,12 +98,23 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// remember keeps the region and the account that the folder has been started with: they are in every ARN of its state.
-func (c *upConfig) remember(h home, given func(flag string) bool) error {
-	var before serverInfo
-	if err := h.readJSON("server.json", &before); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
+// identity is what every ARN in a data folder's state is made of. It is written before anything else, so
+// that a later start cannot become somebody else over the same state.
+type identity struct {
+	Region  string `json:"region"`
+	Account string `json:"account"`
+}
+
+const identityFile = "identity.json"
+
+// remember keeps the region and the account that the folder was first started with.
+func (c *upConfig) remember(h home) error {
+	var before identity
+	err := h.readJSON(identityFile, &before)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.writeJSON(identityFile, identity{c.region, c.account})
+	}
+	if err != nil {
 		return err
 	}
 	for _, one := range []struct {
@@ -108,7 +122,7 @@ func (c *upConfig) remember(h home, given func(flag string) bool) error {
 		now    *string
 		before string
 	}{{"region", &c.region, before.Region}, {"account", &c.account, before.Account}} {
-		if given(one.flag) && *one.now != one.before {
+		if c.isGiven(one.flag) && *one.now != one.before {
 			return fmt.Errorf("--%s %s cannot be: what is in data folder %s is of %s %s; choose another --data-dir", one.flag, *one.now, h.dir, one.flag, one.before)
 		}
 		*one.now = one.before
@@ -116,8 +130,12 @@ func (c *upConfig) remember(h home, given func(flag string) bool) error {
 	return nil
 }
 
-// serve runs the server until ctx ends. given tells which flags were.
-func (c upConfig) serve(ctx context.Context, h home, given func(flag string) bool, log *slog.Logger) (err error) {
+func (c *upConfig) isGiven(flag string) bool {
+	return slices.ContainsFunc(c.given, func(g string) bool { return strings.HasPrefix(g, "--"+flag+"=") })
+}
+
+// serve runs the server until ctx ends.
+func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err error) {
 	lock, err := h.lock()
 	if errors.Is(err, errRunning) {
 		if info, serr := h.server(); serr == nil {
@@ -129,7 +147,7 @@ func (c upConfig) serve(ctx context.Context, h home, given func(flag string) boo
 		return err
 	}
 	defer lock.Close()
-	if err := c.remember(h, given); err != nil {
+	if err := c.remember(h); err != nil {
 		return err
 	}
 

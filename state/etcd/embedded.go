@@ -85,6 +85,10 @@ func start(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := clearUnfounded(c); err != nil {
+		lock.Close()
+		return nil, err
+	}
 	logger := zapTo(c.Logger)
 	// Members are known by URL, even where there is one, and nothing listens there.
 	self := types.URLs{url.URL{Scheme: "unix", Host: "alone"}}
@@ -132,6 +136,10 @@ func start(ctx context.Context, c Config) (*Log, error) {
 		e.close()
 		return nil, err
 	}
+	if err := found(c.Dir); err != nil {
+		e.close()
+		return nil, err
+	}
 	if c.Socket != "" {
 		if err := e.listen(c.Socket); err != nil {
 			e.close()
@@ -139,6 +147,43 @@ func start(ctx context.Context, c Config) (*Log, error) {
 		}
 	}
 	return &Log{client: v3client.New(server), server: e}, nil
+}
+
+// foundedFile says that etcd has been ready in this folder once. etcd that is killed while it founds its
+// cluster leaves files that look like a member's but hold no member: it would wait for a leader for ever.
+// Nothing was acknowledged before the first time that it was ready, so such files can go.
+const foundedFile = "founded"
+
+func clearUnfounded(c Config) error {
+	if _, err := os.Stat(filepath.Join(c.Dir, foundedFile)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	member := filepath.Join(c.Dir, "member")
+	if _, err := os.Stat(member); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	// Moved and not removed: whoever put a member there by hand finds it again.
+	aside := member + ".unfounded"
+	c.Logger.Warn("an earlier first start was cut off; beginning anew", "aside", aside)
+	if err := os.RemoveAll(aside); err != nil {
+		return err
+	}
+	return os.Rename(member, aside)
+}
+
+func found(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, foundedFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	d, err := os.Open(dir) // the file's name is the message, and names are the folder's
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // embedded is etcd in this process.
