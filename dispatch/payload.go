@@ -23,7 +23,7 @@ func StopOf(t state.Task) protocol.Task {
 // AssignmentOf is what a node is told of a task that is to run: all that it needs, overrides applied. What
 // Havn does not act on yet is not in here, because RunTask refuses it.
 func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
-	spec := d.Spec
+	spec := state.Overridden(d.Spec, t.Overrides)
 	a := protocol.Task{
 		ARN:           t.ARN,
 		ClusterARN:    t.ClusterARN,
@@ -32,8 +32,8 @@ func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
 		DesiredStatus: string(lifecycle.Running),
 		Overrides:     "{}",
 		AccountID:     account(t.ARN),
-		CPU:           float64(taskCPU(first(t.Overrides.Cpu, spec.Cpu))) / 1024,
-		Memory:        taskMemory(first(t.Overrides.Memory, spec.Memory)),
+		CPU:           float64(amount(spec.Cpu)) / 1024,
+		Memory:        amount(spec.Memory),
 		PIDMode:       string(spec.PidMode),
 		IPCMode:       string(spec.IpcMode),
 		LaunchType:    string(t.LaunchType),
@@ -53,19 +53,18 @@ func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
 }
 
 func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinition) protocol.Container {
-	over := override(t.Overrides, aws.ToString(c.Name))
 	out := protocol.Container{
 		Name:         aws.ToString(c.Name),
 		Image:        aws.ToString(c.Image),
 		Command:      c.Command,
-		Environment:  environment(t.LaunchType, c.Environment, over.Environment),
+		Environment:  environment(t.LaunchType, c.Environment),
 		Essential:    c.Essential == nil || *c.Essential,
 		CPU:          int64(c.Cpu),
-		Memory:       int64(aws.ToInt32(first(over.Memory, c.Memory))),
+		Memory:       int64(aws.ToInt32(c.Memory)),
 		Links:        c.Links,
 		StartTimeout: int64(aws.ToInt32(c.StartTimeout)),
 		StopTimeout:  int64(aws.ToInt32(c.StopTimeout)),
-		DockerConfig: dockerConfig(spec, c, over),
+		DockerConfig: dockerConfig(spec, c),
 		Overrides:    "{}",
 	}
 	for _, observed := range t.Containers {
@@ -75,12 +74,6 @@ func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinit
 	}
 	if len(c.EntryPoint) > 0 {
 		out.EntryPoint = &c.EntryPoint
-	}
-	if over.Command != nil {
-		out.Command = over.Command
-	}
-	if over.Cpu != nil {
-		out.CPU = int64(*over.Cpu)
 	}
 	for _, p := range c.PortMappings {
 		out.PortMappings = append(out.PortMappings, portMapping(spec, p))
@@ -95,25 +88,23 @@ func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinit
 	return out
 }
 
-// environment is the definition's with the override's on top, by name. The agent adds the metadata
-// endpoints itself; what runs the task is for the server to say, and for the user to overrule.
-func environment(launch types.LaunchType, definition, override []types.KeyValuePair) map[string]string {
+// environment is the container's as a map. The agent adds the metadata endpoints itself; what runs the task
+// is for the server to say, and for the user to overrule.
+func environment(launch types.LaunchType, list []types.KeyValuePair) map[string]string {
 	env := map[string]string{}
 	if launch == "" {
 		launch = types.LaunchTypeEc2
 	}
 	env["AWS_EXECUTION_ENV"] = "AWS_ECS_" + string(launch)
-	for _, list := range [][]types.KeyValuePair{definition, override} {
-		for _, pair := range list {
-			env[aws.ToString(pair.Name)] = aws.ToString(pair.Value)
-		}
+	for _, pair := range list {
+		env[aws.ToString(pair.Name)] = aws.ToString(pair.Value)
 	}
 	return env
 }
 
 // dockerConfig says the rest in Docker's own documents. The stock agent decodes them on top of what it
 // built from the fields above, so a member that is present overrules it: only what was asked for is there.
-func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition, over types.ContainerOverride) *protocol.DockerConfig {
+func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition) *protocol.DockerConfig {
 	config := protocol.ContainerConfig{
 		User:       aws.ToString(c.User),
 		WorkingDir: aws.ToString(c.WorkingDirectory),
@@ -122,7 +113,7 @@ func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition, over t
 	}
 	host := protocol.HostConfig{
 		NetworkMode:       string(networkMode(spec)),
-		MemoryReservation: int64(aws.ToInt32(first(over.MemoryReservation, c.MemoryReservation))) << 20,
+		MemoryReservation: int64(aws.ToInt32(c.MemoryReservation)) << 20,
 	}
 	if l := c.LogConfiguration; l != nil { // left out, an engine would take what it was started with
 		host.LogConfig = &protocol.LogConfig{Type: string(l.LogDriver), Config: l.Options}
@@ -163,32 +154,10 @@ func networkMode(spec types.TaskDefinition) types.NetworkMode {
 	return spec.NetworkMode
 }
 
-func override(o types.TaskOverride, name string) types.ContainerOverride {
-	for _, c := range o.ContainerOverrides {
-		if aws.ToString(c.Name) == name {
-			return c
-		}
-	}
-	return types.ContainerOverride{}
-}
-
-// taskCPU reads a task's CPU, "512" units or "0.5 vCPU", as units. The API has refused what is neither.
-func taskCPU(s *string) int64 { return size(s, "vcpu", 1024) }
-
-// taskMemory reads a task's memory, "512" MiB or "0.5 GB", as MiB.
-func taskMemory(s *string) int64 { return size(s, "gb", 1024) }
-
-func size(s *string, unit string, factor float64) int64 {
-	text := strings.ToLower(strings.TrimSpace(aws.ToString(s)))
-	number, scaled := strings.CutSuffix(text, unit)
-	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil {
-		return 0
-	}
-	if scaled {
-		value *= factor
-	}
-	return int64(value)
+// amount reads a task's CPU units or MiB: a plain number, because the API keeps no other form.
+func amount(text *string) int64 {
+	n, _ := strconv.ParseInt(aws.ToString(text), 10, 64) //nolint:errcheck // or absent
+	return n
 }
 
 // account is the owner's, out of an ARN: arn:aws:ecs:region:account:...
@@ -197,16 +166,6 @@ func account(arn string) string {
 		return parts[4]
 	}
 	return ""
-}
-
-// first is the first that was said.
-func first[T any](values ...*T) *T {
-	for _, v := range values {
-		if v != nil {
-			return v
-		}
-	}
-	return nil
 }
 
 // text is a document of plain strings and numbers, which cannot fail to encode.

@@ -47,22 +47,3 @@ func TestPayload(t *testing.T) {
 		})
 	})
 }
-
-func TestTaskSizesAreReadAsTheAPIAcceptsThem(t *testing.T) {
-	for _, c := range []struct {
-		text        string
-		cpu, memory int64
-	}{
-		{"256", 256, 256},
-		{"1 vCPU", 1024, 0}, {".5 vcpu", 512, 0}, {"2vCPU", 2048, 0},
-		{"1GB", 0, 1024}, {"0.5 GB", 0, 512},
-		{"", 0, 0}, {"many", 0, 0},
-	} {
-		if got := taskCPU(&c.text); got != c.cpu {
-			t.Errorf("taskCPU(%q) = %d, want %d", c.text, got, c.cpu)
-		}
-		if got := taskMemory(&c.text); got != c.memory {
-			t.Errorf("taskMemory(%q) = %d, want %d", c.text, got, c.memory)
-		}
-	}
-}

@@ -16,7 +16,8 @@ import (
 func describeTask(src state.Source, t state.Task, include []types.TaskField) types.Task {
 	d, _ := state.TaskDefinitions.Get(src, t.DefinitionARN) // still there as long as the task is described
 	n, _ := state.Nodes.Peek(src, t.NodeID)
-	size := taskSize(d.Spec, t.Overrides)
+	spec := state.Overridden(d.Spec, t.Overrides)
+	size := taskSize(spec)
 	connectivity, connectivityAt := connectivity(t, n)
 	out := types.Task{
 		Attachments:          []types.Attachment{},
@@ -54,7 +55,7 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 		out.Tags = listed(t.Tags)
 	}
 	for _, c := range t.Containers {
-		out.Containers = append(out.Containers, describeContainer(t, c, containerNamed(&d.Spec, c.Name)))
+		out.Containers = append(out.Containers, describeContainer(t, c, containerNamed(&spec, c.Name)))
 	}
 	return out
 }
@@ -75,10 +76,9 @@ func describeContainer(t state.Task, c state.Container, spec *types.ContainerDef
 		TaskArn:           ptr(t.ARN),
 	}
 	if spec != nil {
-		size := containerSize(*spec, overrideOf(t.Overrides, c.Name))
-		out.Cpu = ptr(strconv.FormatInt(size.cpu, 10))
-		out.Memory = presentNumber(size.memory)
-		out.MemoryReservation = presentNumber(size.reservation)
+		out.Cpu = ptr(strconv.Itoa(int(spec.Cpu)))
+		out.Memory = presentNumber(spec.Memory)
+		out.MemoryReservation = presentNumber(spec.MemoryReservation)
 	}
 	for _, b := range c.Bindings {
 		binding := types.NetworkBinding{BindIP: present(b.BindIP), Protocol: types.TransportProtocol(b.Protocol)}
@@ -92,11 +92,11 @@ func describeContainer(t state.Task, c state.Container, spec *types.ContainerDef
 	return out
 }
 
-func presentNumber(v int64) *string {
-	if v == 0 {
+func presentNumber(v *int32) *string {
+	if deref(v) == 0 {
 		return nil
 	}
-	return ptr(strconv.FormatInt(v, 10))
+	return ptr(strconv.Itoa(int(*v)))
 }
 
 // describeOverrides names every container, overridden or not, as ECS does.
@@ -137,63 +137,26 @@ func cpuArchitecture(n state.Node) []types.Attribute {
 	return []types.Attribute{}
 }
 
-// size is what a container asks for: CPU units, and MiB of memory as limit and as reservation.
-type size struct{ cpu, memory, reservation int64 }
-
-func containerSize(c types.ContainerDefinition, o types.ContainerOverride) size {
-	pick := func(over *int32, own int32) int64 {
-		if over != nil {
-			return int64(*over)
-		}
-		return int64(own)
-	}
-	return size{
-		cpu:         pick(o.Cpu, c.Cpu),
-		memory:      pick(o.Memory, deref(c.Memory)),
-		reservation: pick(o.MemoryReservation, deref(c.MemoryReservation)),
-	}
-}
-
-// taskSize is the CPU and memory that a task takes of its node: what it says for the whole task, else the
-// sum over its containers, each with its reservation where it has one, else its limit.
-// Developer Guide, "Task definition parameters", memoryReservation.
-func taskSize(spec types.TaskDefinition, o types.TaskOverride) state.Resources {
+// taskSize is the CPU and memory that a task of a definition, overrides applied, takes of its node: what it says
+// for the whole task, else the sum over its containers, each with its reservation where it has one, else its
+// limit. Developer Guide, "Task definition parameters", memoryReservation.
+func taskSize(spec types.TaskDefinition) state.Resources {
 	var sum state.Resources
 	for _, c := range spec.ContainerDefinitions {
-		s := containerSize(c, overrideOf(o, deref(c.Name)))
-		sum.CPU += s.cpu
-		if s.reservation > 0 {
-			sum.Memory += s.reservation
+		sum.CPU += int64(c.Cpu)
+		if reservation := deref(c.MemoryReservation); reservation > 0 {
+			sum.Memory += int64(reservation)
 		} else {
-			sum.Memory += s.memory
+			sum.Memory += int64(deref(c.Memory))
 		}
 	}
-	if cpu := amount(firstOf(o.Cpu, spec.Cpu)); cpu > 0 {
+	if cpu := amount(spec.Cpu); cpu > 0 {
 		sum.CPU = cpu
 	}
-	if memory := amount(firstOf(o.Memory, spec.Memory)); memory > 0 {
+	if memory := amount(spec.Memory); memory > 0 {
 		sum.Memory = memory
 	}
 	return sum
-}
-
-func overrideOf(o types.TaskOverride, container string) types.ContainerOverride {
-	for _, c := range o.ContainerOverrides {
-		if deref(c.Name) == container {
-			return c
-		}
-	}
-	return types.ContainerOverride{}
-}
-
-// firstOf is the first that was said.
-func firstOf[T any](values ...*T) *T {
-	for _, v := range values {
-		if v != nil {
-			return v
-		}
-	}
-	return nil
 }
 
 // newContainers are a new task's containers, of which nothing has been seen yet.

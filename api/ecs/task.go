@@ -210,7 +210,7 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
 	id := tx.NewID()
 	spec := o.definition.Spec
-	reserved := taskSize(spec, o.overrides)
+	reserved := taskSize(state.Overridden(spec, o.overrides))
 	reserved.TCPPorts, reserved.UDPPorts = fixedPorts(spec)
 	return placement.Ask{
 		Task: state.Task{

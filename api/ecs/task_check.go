@@ -107,14 +107,9 @@ func jsonLength(v any) (int, error) {
 
 // checkOverriddenSize checks the definition with the overrides' sizes in it, as if it were registered so.
 func checkOverriddenSize(o types.TaskOverride, spec types.TaskDefinition) error {
-	spec.Cpu, spec.Memory = firstOf(o.Cpu, spec.Cpu), firstOf(o.Memory, spec.Memory)
-	spec.ContainerDefinitions = slices.Clone(spec.ContainerDefinitions)
+	spec = state.Overridden(spec, o)
 	for n := range spec.ContainerDefinitions {
-		c := &spec.ContainerDefinitions[n]
-		over := overrideOf(o, deref(c.Name))
-		c.Cpu = *firstOf(over.Cpu, &c.Cpu)
-		c.Memory, c.MemoryReservation = firstOf(over.Memory, c.Memory), firstOf(over.MemoryReservation, c.MemoryReservation)
-		if err := checkMemory(&spec, c); err != nil {
+		if err := checkMemory(&spec, &spec.ContainerDefinitions[n]); err != nil {
 			return err
 		}
 	}
