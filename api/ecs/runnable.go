@@ -56,7 +56,7 @@ var actedOnInDefinition = paths(`
 
 // restrictedInDefinition are the members above of which only some values are acted on.
 var restrictedInDefinition = map[string][]string{
-	"networkMode": {"", string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
+	"networkMode": {string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
 	"containerDefinitions.logConfiguration.logDriver": {string(types.LogDriverJsonFile)},
 }
 
@@ -102,7 +102,7 @@ var actedOnInRun = paths(`
 `)
 
 var restrictedInRun = map[string][]string{
-	"launchType": {"", string(types.LaunchTypeEc2)},
+	"launchType": {string(types.LaunchTypeEc2)},
 }
 
 func paths(text string) map[string]bool {
@@ -155,13 +155,16 @@ type walk struct {
 
 // value looks at one value: path is as in the tables, shown names the container or position as well.
 func (w *walk) value(path, shown string, v reflect.Value) {
+	if unset(v) {
+		return
+	}
 	if values, ok := w.restricted[path]; ok && v.Kind() == reflect.String {
 		if !slices.Contains(values, v.String()) {
 			w.found[fmt.Sprintf("%s (%s)", shown, v.String())] = true
 		}
 		return
 	}
-	if w.acted[path] || unset(v) {
+	if w.acted[path] {
 		return
 	}
 	switch {
@@ -169,6 +172,9 @@ func (w *walk) value(path, shown string, v reflect.Value) {
 		w.value(path, shown, v.Elem())
 	case v.Kind() == reflect.Struct && w.divided(path):
 		for i := range v.NumField() {
+			if unset(v.Field(i)) { // most are: every RunTask comes through here
+				continue
+			}
 			f := v.Type().Field(i)
 			if !f.IsExported() || f.Name == "ResultMetadata" {
 				continue
@@ -191,7 +197,7 @@ func (w *walk) divided(path string) bool {
 		return true
 	}
 	for each := range w.acted {
-		if strings.HasPrefix(each, path+".") {
+		if below, ok := strings.CutPrefix(each, path); ok && strings.HasPrefix(below, ".") {
 			return true
 		}
 	}
@@ -207,7 +213,7 @@ func unset(v reflect.Value) bool {
 		return v.Len() == 0
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && !unset(v.Field(i)) {
+			if !unset(v.Field(i)) {
 				return false
 			}
 		}
