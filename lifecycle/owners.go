@@ -15,8 +15,8 @@ const (
 // Contact is what decides between two owners: whether a task's node still has a say. A node that is merely
 // silent keeps its tasks' statuses, and so does one whose container instance was deregistered, as long as it is
 // connected: it is told to stop the task, and reports when it has. Only when the container instance is
-// deregistered or gone and the node is not connected are its reports refused, and only then does control write
-// instead.
+// deregistered or gone and the node is not connected are its reports turned away, to be made again, and only then
+// does control write instead.
 type Contact string
 
 // The kinds of contact.

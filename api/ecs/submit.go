@@ -101,10 +101,12 @@ func (s *Server) report(ctx context.Context, cluster *string, ref string, observ
 		if before.Last == lifecycle.Stopped {
 			return nil // STOPPED is final
 		}
-		// Who is deregistered and not connected has no say any more: control speaks for it. See lifecycle.Moves.
+		// Who is deregistered and not connected has no say: control speaks for it. See lifecycle.Moves. It is not
+		// told to forget the report, as by an invalid parameter: should it connect before control has spoken,
+		// nobody else would.
 		if i, _ := state.Instances.Get(tx, before.InstanceARN); !i.Has(before) {
 			if n, _ := state.Nodes.Get(tx, before.NodeID); !n.Connected {
-				return invalid("The container instance of the task is not registered.")
+				return clientError("The container instance of the task is not registered.")
 			}
 		}
 		t := before
