@@ -166,7 +166,6 @@ func TestWhatRunsNeedsNoRegistry(t *testing.T) {
 func TestPullBehaviors(t *testing.T) {
 	n, reg := newNode(t), newRegistry(t)
 	ref, first := reg.push("web:latest", busybox(t, nil))
-	_, second := v1.Hash{}, v1.Hash{}
 	pull := func(b PullBehavior, ref string) lifecycle.Result {
 		n.Runtime.behavior = b
 		return n.do(oneTask(ref), lifecycle.Pull, "c")
@@ -183,7 +182,7 @@ func TestPullBehaviors(t *testing.T) {
 	}
 	reg.fail(nil)
 	expect("once, nothing present", pull(PullOnce, ref), first, true)
-	_, second = reg.push("web:latest", busybox(t, func(c *v1.ConfigFile) { c.Config.Env = []string{"NEW=1"} }))
+	_, second := reg.push("web:latest", busybox(t, func(c *v1.ConfigFile) { c.Config.Env = []string{"NEW=1"} }))
 	reg.fail(nil)
 	expect("once", pull(PullOnce, ref), first, false)
 	expect("prefer-cached", pull(PullPreferCached, ref), first, false)
