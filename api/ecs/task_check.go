@@ -84,6 +84,9 @@ func checkedOverrides(asked *types.TaskOverride, spec types.TaskDefinition) (typ
 		if slices.ContainsFunc(c.Environment, func(e types.KeyValuePair) bool { return deref(e.Name) == "" }) {
 			return o, clientError("The environment variable name cannot be empty in container '%s'.", name)
 		}
+		if err := checkNUL(&types.ContainerDefinition{Name: c.Name, Command: c.Command, Environment: c.Environment}); err != nil {
+			return o, err
+		}
 	}
 	return o, checkOverriddenSize(o, spec)
 }

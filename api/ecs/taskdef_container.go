@@ -1,6 +1,8 @@
 package ecs
 
 import (
+	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,7 +17,12 @@ const minMemory = 6
 var (
 	imageName = regexp.MustCompile(`^[a-zA-Z0-9_.:/#@-]{1,255}$`)
 	portName  = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
+	// RFC 1123, section 2.1, as Docker reads it. Go's $ does not stand before a last line's end.
+	hostName = regexp.MustCompile(`^([[:alnum:]]([[:alnum:]-]*[[:alnum:]])?\.)*[[:alnum:]]([[:alnum:]-]*[[:alnum:]])?$`)
 )
+
+// maxHostName is how long a host name may be: what RFC 1123 allows a label, and Linux (64) the whole.
+const maxHostName = 63
 
 // capabilities are the Linux capabilities that linuxParameters may name.
 var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH
@@ -42,7 +49,7 @@ func checkContainers(d *types.TaskDefinition) error {
 			return clientError("Container.image contains invalid characters.")
 		}
 		for _, check := range []func(*types.TaskDefinition, *types.ContainerDefinition) error{
-			checkMemory, checkEnvironment, checkMounts, checkNetworkFields, checkHealthCheck, checkLimits,
+			checkMemory, checkEnvironment, checkProcess, checkMounts, checkNetworkFields, checkHealthCheck, checkLimits,
 			checkLinux, checkLogging, checkDevices,
 		} {
 			if err := check(d, c); err != nil {
@@ -110,18 +117,57 @@ func checkEnvironment(d *types.TaskDefinition, c *types.ContainerDefinition) err
 	return nil
 }
 
+// checkProcess checks what the container's process is given: its host name is written into files that it
+// reads, and the kernel ends each text at a NUL.
+func checkProcess(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
+	if h := deref(c.Hostname); h != "" && (len(h) > maxHostName || !hostName.MatchString(h)) {
+		return clientError("Invalid 'hostname' setting for container '%s'. A host name has letters, digits, '-' and '.', "+
+			"each part begins and ends with a letter or a digit, and the whole is at most %d characters.", deref(c.Name), maxHostName)
+	}
+	if _, ok := c.DockerLabels[""]; ok {
+		return clientError("Invalid 'dockerLabels' setting for container '%s'. The name of a label cannot be empty.", deref(c.Name))
+	}
+	return checkNUL(c)
+}
+
+func checkNUL(c *types.ContainerDefinition) error {
+	texts := map[string][]string{
+		"command":          c.Command,
+		"entryPoint":       c.EntryPoint,
+		"workingDirectory": {deref(c.WorkingDirectory)},
+		"user":             {deref(c.User)},
+	}
+	for _, e := range c.Environment {
+		texts["environment"] = append(texts["environment"], deref(e.Name), deref(e.Value))
+	}
+	for _, m := range c.MountPoints {
+		texts["mountPoints"] = append(texts["mountPoints"], deref(m.ContainerPath))
+	}
+	for _, field := range slices.Sorted(maps.Keys(texts)) {
+		if slices.ContainsFunc(texts[field], hasNUL) {
+			return clientError("Invalid '%s' setting for container '%s'. It contains a NUL character.", field, deref(c.Name))
+		}
+	}
+	return nil
+}
+
+func hasNUL(text string) bool { return strings.ContainsRune(text, 0) }
+
 func checkMounts(d *types.TaskDefinition, c *types.ContainerDefinition) error {
-	for i, m := range c.MountPoints {
-		source, path := deref(m.SourceVolume), deref(m.ContainerPath)
+	taken := map[string]bool{} // by the one way to write each
+	for _, m := range c.MountPoints {
+		source, at := deref(m.SourceVolume), deref(m.ContainerPath)
 		if !slices.ContainsFunc(d.Volumes, func(v types.Volume) bool { return deref(v.Name) == source }) {
 			return clientError("Unknown volume '%s'.", source)
 		}
-		if path == "" {
+		if at == "" {
 			return clientError("The containerPath of a mount point cannot be empty in container '%s'.", deref(c.Name))
 		}
-		if slices.ContainsFunc(c.MountPoints[:i], func(o types.MountPoint) bool { return deref(o.ContainerPath) == path }) {
-			return clientError("Duplicate containerPath '%s' in container '%s'.", path, deref(c.Name))
+		place := path.Clean("/" + at)
+		if taken[place] {
+			return clientError("Duplicate mount point '%s' in container '%s'.", at, deref(c.Name))
 		}
+		taken[place] = true
 	}
 	return nil
 }

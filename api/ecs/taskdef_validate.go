@@ -166,6 +166,8 @@ func checkVolume(name string, v types.Volume) error {
 		switch path := *v.Host.SourcePath; {
 		case strings.TrimSpace(path) == "":
 			return clientError("host.sourcePath should not be blank.")
+		case hasNUL(path):
+			return clientError("Invalid setting for volume '%s'. The host.sourcePath contains a NUL character.", name)
 		case !strings.HasPrefix(path, "/") && !strings.Contains(path, `:\`):
 			return clientError("Invalid setting for volume '%s'. The host.sourcePath must be an absolute path.", name)
 		}
