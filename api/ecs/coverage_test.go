@@ -46,7 +46,7 @@ request is one of three:
 	b.WriteString("\n## The task definition, member by member\n\n| member | |\n|---|---|\n")
 	writeMembers(&b, registerInput, "", actedOnInDefinition, restrictedInDefinition, notes, "stored")
 	b.WriteString("\n## RunTask and StartTask, member by member\n\n| member | |\n|---|---|\n")
-	writeMembers(&b, runInput, "", actedOnInRun, restrictedInRun, nil, "refused")
+	writeMembers(&b, runInput, "", actedOnInRun, restrictedInRun, notesInRun, "refused")
 	b.WriteString("| containerInstances (StartTask) | acted on |\n")
 	return b.String()
 }
@@ -62,6 +62,11 @@ func writeOperations(b *strings.Builder, api *wire.API) {
 		}
 	}
 	fmt.Fprintf(b, "\nNot yet: %s.\n", strings.Join(rest, ", "))
+	for _, name := range handled {
+		if text := notesOnOperations[name]; text != "" {
+			fmt.Fprintf(b, "\n- %s: %s.\n", name, text)
+		}
+	}
 }
 
 // writeMembers writes a line for each member that is not looked into further: as in walk, that is one that

@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/state"
 )
 
 // A task must run as it was described or not at all. What nodes can act on is listed here, member by member
@@ -105,6 +107,17 @@ var restrictedInRun = map[string][]string{
 	"launchType": {string(types.LaunchTypeEc2)},
 }
 
+// notesInRun and notesOnOperations say the same of RunTask and StartTask, and of whole operations.
+var (
+	notesInRun = map[string]string{
+		"launchType": "EC2; RunTask without one is refused in a cluster that has a default capacity provider strategy",
+	}
+	notesOnOperations = map[string]string{
+		"CreateCluster":               "as PutClusterCapacityProviders, for the capacity providers that it is given",
+		"PutClusterCapacityProviders": "checks, stores and describes FARGATE and FARGATE_SPOT; no task runs on them yet, so RunTask without a launch type is refused in a cluster that has a default capacity provider strategy",
+	}
+)
+
 func paths(text string) map[string]bool {
 	set := map[string]bool{}
 	for _, path := range strings.Fields(text) {
@@ -140,6 +153,20 @@ func refuseUnsupported(members []string) error {
 	return unsupported("Havn cannot run this yet, because its nodes cannot act on: %s. See docs/coverage.md.", strings.Join(members, ", "))
 }
 
+// refuseDefaultStrategy refuses a RunTask that leaves it to the cluster where its tasks run, where the cluster
+// has capacity providers for that. ECS would use them; a container instance is not what they stand for.
+func refuseDefaultStrategy(c state.Cluster, in *ecs.RunTaskInput) error {
+	if in.LaunchType != "" || len(in.CapacityProviderStrategy) > 0 || len(c.DefaultCapacityProviderStrategy) == 0 {
+		return nil
+	}
+	var items []string
+	for _, item := range c.DefaultCapacityProviderStrategy {
+		items = append(items, fmt.Sprintf("%s (weight %d, base %d)", deref(item.CapacityProvider), item.Weight, item.Base))
+	}
+	return unsupported("Havn cannot run this yet, because it would run on the default capacity provider strategy of the cluster %s: %s. "+
+		"To run it on the cluster's container instances, ask for the launch type EC2 (--launch-type EC2).", c.Name, strings.Join(items, ", "))
+}
+
 func unsupportedMembers(v reflect.Value, acted map[string]bool, restricted map[string][]string) []string {
 	w := walk{acted: acted, restricted: restricted, found: map[string]bool{}}
 	w.value("", "", v)
@@ -168,7 +195,7 @@ func (w *walk) value(path, shown string, v reflect.Value) {
 		return
 	}
 	switch {
-	case v.Kind() == reflect.Pointer:
+	case v.Kind() == reflect.Pointer && !number(v.Elem()):
 		w.value(path, shown, v.Elem())
 	case v.Kind() == reflect.Struct && w.divided(path):
 		for i := range v.NumField() {
@@ -204,11 +231,12 @@ func (w *walk) divided(path string) bool {
 	return false
 }
 
-// unset: says nothing. False and an empty list are what a member means that is left out.
+// unset: says nothing. False, an empty text and an empty list are what a member means that is left out. A
+// zero is not, where one can tell: no swap is not as much swap as there is.
 func unset(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Pointer:
-		return v.IsNil() || v.Elem().Kind() != reflect.Struct && unset(v.Elem())
+		return v.IsNil() || v.Elem().Kind() != reflect.Struct && !number(v.Elem()) && unset(v.Elem())
 	case reflect.Slice, reflect.Map:
 		return v.Len() == 0
 	case reflect.Struct:
@@ -221,6 +249,8 @@ func unset(v reflect.Value) bool {
 	}
 	return v.IsZero()
 }
+
+func number(v reflect.Value) bool { return v.CanInt() || v.CanUint() || v.CanFloat() }
 
 // label is the name of an element, or its position.
 func label(v reflect.Value, i int) string {

@@ -68,6 +68,9 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 			}
 			return nil
 		}
+		if err := refuseDefaultStrategy(c, in); err != nil {
+			return err
+		}
 		o, err := s.order(tx, c, in)
 		if err != nil {
 			return err
