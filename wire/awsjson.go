@@ -17,6 +17,10 @@ import (
 // AWSJSON is the dialect AWS JSON 1.1: the operation is named by the header
 // X-Amz-Target, input and output are JSON objects, times are seconds since 1970,
 // blobs are base64, null is the same as absent, unknown members are ignored.
+//
+// It is spoken by POST with its own content type. A request that names an operation
+// in another way is answered as AWS does, with UnknownOperationException and 404;
+// AWS says it in XML, and without a sentence that says why.
 var AWSJSON Dialect = awsJSON{}
 
 type awsJSON struct{}
@@ -29,6 +33,7 @@ var jsonFaults = [numberOfFaults]faultAnswer{
 	SignatureExpired: {"InvalidSignatureException", 400},
 	TokenExpired:     {"ExpiredTokenException", 400},
 	UnknownOperation: {"UnknownOperationException", 400},
+	UnknownProtocol:  {"UnknownOperationException", http.StatusNotFound},
 	BadBody:          {"SerializationException", 400},
 	BodyTooLarge:     {"RequestEntityTooLargeException", http.StatusRequestEntityTooLarge},
 	BadInput:         {"ValidationException", 400},

@@ -20,6 +20,7 @@ const (
 	SignatureExpired              // the signature is of another time
 	TokenExpired                  // the session has ended
 	UnknownOperation              // no such operation, or none that is done here
+	UnknownProtocol               // names an operation, but not as the dialect is spoken over HTTP
 	BadBody                       // the bytes do not spell a value of the input type
 	BodyTooLarge                  //
 	BadInput                      // the model forbids the input

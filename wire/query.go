@@ -30,6 +30,7 @@ var queryFaults = [numberOfFaults]faultAnswer{
 	SignatureExpired: {"SignatureDoesNotMatch", 403},
 	TokenExpired:     {"ExpiredToken", 403},
 	UnknownOperation: {"InvalidAction", 400},
+	UnknownProtocol:  {"InvalidAction", 404},
 	BadBody:          {"MalformedInput", 400},
 	BodyTooLarge:     {"RequestEntityTooLarge", 413},
 	BadInput:         {"ValidationError", 400},

@@ -131,7 +131,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.id = uuid.NewString() // as AWS's request ids are
 
-	err := c.read(w, r, read)
+	err := c.spoken(r)
+	if err == nil {
+		err = c.read(w, r, read)
+	}
 	if err == nil && form {
 		var ours bool
 		if ours, err = s.routeForm(&c, r); !ours && err == nil {
@@ -164,6 +167,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.LogAttrs(r.Context(), slog.LevelDebug, "call", slog.String("operation", c.name),
 			slog.Int("status", status), slog.String("request", c.id))
 	}
+}
+
+// spoken checks that a call of AWS JSON came as one. A browser that is made to send one from another site
+// sends a form or plain text.
+func (c *call) spoken(r *http.Request) error {
+	if c.dialect != AWSJSON {
+		return nil
+	}
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(kind), AWSJSON.contentType()) {
+		return nil
+	}
+	return &Error{UnknownProtocol, "A call with the header X-Amz-Target must be a POST with Content-Type: " + AWSJSON.contentType()}
 }
 
 // isForm reports whether a request can be a Query call.
