@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +61,7 @@ type insides struct {
 	mu            sync.Mutex
 	seen          bool
 	passwd, group []byte
+	unreadable    error // why they could not be read
 	// thirtyTwoBit: it has a loader for 32-bit programs.
 	thirtyTwoBit bool
 }
@@ -218,26 +217,21 @@ func (s *Images) lookInto(ctx context.Context, i *image) (*insides, error) {
 	return in, nil
 }
 
-func (in *insides) look(layers []string) (err error) {
-	if in.passwd, err = readInLayers(layers, "etc/passwd"); err != nil {
-		return err
-	}
-	if in.group, err = readInLayers(layers, "etc/group"); err != nil {
-		return err
-	}
-	for _, layer := range layers {
-		for _, loader := range []string{"lib/ld-linux.so.2", "usr/lib/ld-linux.so.2", "lib/ld-musl-i386.so.1"} {
-			if _, err := os.Lstat(filepath.Join(layer, loader)); err == nil {
-				in.thirtyTwoBit = true
-			}
+func (in *insides) look(layers []string) {
+	var err1, err2 error
+	in.passwd, err1 = readInLayers(layers, "etc/passwd")
+	in.group, err2 = readInLayers(layers, "etc/group")
+	in.unreadable = errors.Join(err1, err2) // which is nothing to those who name no user
+	for _, loader := range []string{"lib/ld-linux.so.2", "usr/lib/ld-linux.so.2", "lib/ld-musl-i386.so.1"} {
+		if path, err := findInLayers(layers, loader); err == nil && path != "" {
+			in.thirtyTwoBit = true
 		}
 	}
-	return nil
 }
 
 // view calls look with the folders of the image's layers, the uppermost first. Nothing is mounted, so nothing can stay
 // mounted.
-func (s *Images) view(ctx context.Context, i *image, look func(layers []string) error) error {
+func (s *Images) view(ctx context.Context, i *image, look func(layers []string)) error {
 	ctx, done, err := s.client.WithLease(ctx)
 	if err != nil {
 		return err
@@ -250,7 +244,8 @@ func (s *Images) view(ctx context.Context, i *image, look func(layers []string) 
 		return err
 	}
 	defer sn.Remove(context.WithoutCancel(ctx), key)
-	return look(layersOf(mounts))
+	look(layersOf(mounts))
+	return nil
 }
 
 const viewPrefix = "havn-view-"
@@ -287,39 +282,4 @@ func layersOf(mounts []mount.Mount) []string {
 		}
 	}
 	return layers
-}
-
-// readInLayers reads a file as the layers show it when they lie upon each other. A file that is not there is empty.
-// Symbolic links are followed within a layer only, and never out of it.
-func readInLayers(layers []string, name string) ([]byte, error) {
-	const limit = 4 << 20
-	for _, layer := range layers {
-		root, err := os.OpenRoot(layer)
-		if err != nil {
-			return nil, err
-		}
-		data, found, err := readInLayer(root, name, limit)
-		root.Close()
-		if found || err != nil {
-			return data, err
-		}
-	}
-	return nil, nil
-}
-
-// found is also true where the layer says that layers below do not count.
-func readInLayer(root *os.Root, name string, limit int64) (data []byte, found bool, err error) {
-	info, err := root.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, opaque(root, filepath.Dir(name)), nil
-	case err != nil:
-		return nil, false, err
-	case !info.Mode().IsRegular(): // a whiteout is a device
-		return nil, true, nil
-	case info.Size() > limit:
-		return nil, false, fmt.Errorf("/%s is larger than %d bytes", name, limit)
-	}
-	data, err = root.ReadFile(name)
-	return data, true, err
 }

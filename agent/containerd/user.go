@@ -3,16 +3,18 @@ package containerd
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // lookUpUser resolves USER[:GROUP], names or numbers, by the image's own accounts.
 func (in *insides) lookUpUser(name string) (specs.User, error) {
+	if in.unreadable != nil && named(name) {
+		return specs.User{}, fmt.Errorf("unable to find user %s: %w", name, in.unreadable)
+	}
 	found, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(in.passwd), bytes.NewReader(in.group))
 	if err != nil {
 		return specs.User{}, fmt.Errorf("unable to find user %s: %w", name, err)
@@ -26,16 +28,13 @@ func (in *insides) lookUpUser(name string) (specs.User, error) {
 	return u, nil
 }
 
-// opaque tells whether a folder of a layer hides all that is below it: it was made anew in this layer.
-func opaque(root *os.Root, dir string) bool {
-	info, err := root.Lstat(dir)
-	if err != nil {
-		return false
+// named tells whether a user or a group is given by its name.
+func named(name string) bool {
+	user, group, _ := strings.Cut(name, ":")
+	for _, part := range []string{user, group} {
+		if _, err := strconv.Atoi(part); part != "" && err != nil {
+			return true
+		}
 	}
-	if !info.IsDir() {
-		return true // something else took the folder's place
-	}
-	var value [1]byte
-	n, err := unix.Lgetxattr(filepath.Join(root.Name(), dir), "trusted.overlay.opaque", value[:])
-	return err == nil && n == 1 && value[0] == 'y'
+	return false
 }
