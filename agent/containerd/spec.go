@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,11 +128,14 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 }
 
 // arguments merges the image's command with the container's as Docker does: a new entry point also drops the
-// image's command.
+// image's command, and one that is only an empty word drops the image's entry point for none.
 func arguments(c *protocol.Container, i *image) ([]string, error) {
 	entry, command := i.config.Config.Entrypoint, i.config.Config.Cmd
 	if c.EntryPoint != nil {
 		entry, command = *c.EntryPoint, nil
+		if len(entry) == 1 && entry[0] == "" {
+			entry = nil
+		}
 	}
 	if len(c.Command) > 0 {
 		command = c.Command
@@ -216,22 +220,49 @@ func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"ro", "nosuid", "noexec", "nodev"},
 	})
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
-		all = append(all, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(in.dir, name),
-			Options: []string{"rbind", "rprivate", "rw"},
+	volumes, err := volumeMounts(in)
+	if err != nil {
+		return nil, err
+	}
+	// A volume takes the place of what would be there.
+	replaced := func(m specs.Mount) bool {
+		return slices.ContainsFunc(volumes, func(v specs.Mount) bool {
+			return v.Destination == m.Destination || v.Destination == "/dev" && strings.HasPrefix(m.Destination, "/dev/")
 		})
 	}
+	all = slices.DeleteFunc(all, replaced)
+	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+		own := specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(in.dir, name),
+			Options: []string{"rbind", "rprivate", "rw"},
+		}
+		if !replaced(own) {
+			volumes = append(volumes, own)
+		}
+	}
+	// Outer ones first, or they would hide what is mounted in them.
+	depth := func(m specs.Mount) int { return strings.Count(m.Destination, "/") }
+	slices.SortStableFunc(volumes, func(a, b specs.Mount) int { return cmp.Compare(depth(a), depth(b)) })
+	return append(all, volumes...), nil
+}
+
+func volumeMounts(in specInput) ([]specs.Mount, error) {
+	var all []specs.Mount
 	for _, m := range in.container.MountPoints {
-		if !filepath.IsAbs(m.ContainerPath) || filepath.Clean(m.ContainerPath) == "/" {
-			return nil, fmt.Errorf("invalid volume specification: destination %q must be an absolute path other than /", m.ContainerPath)
+		path := filepath.Clean(m.ContainerPath)
+		if !filepath.IsAbs(path) || path == "/" {
+			return nil, fmt.Errorf("invalid volume specification: destination %q must be an absolute path other than /",
+				m.ContainerPath)
+		}
+		if slices.ContainsFunc(all, func(other specs.Mount) bool { return other.Destination == path }) {
+			return nil, fmt.Errorf("Duplicate mount point: %s", path) //nolint:staticcheck // Docker's words
 		}
 		mode := "rw"
 		if m.ReadOnly {
 			mode = "ro"
 		}
 		all = append(all, specs.Mount{
-			Destination: filepath.Clean(m.ContainerPath), Type: "bind", Source: in.volumes[m.SourceVolume],
+			Destination: path, Type: "bind", Source: in.volumes[m.SourceVolume],
 			Options: []string{"rbind", "rprivate", mode},
 		})
 	}
