@@ -2,13 +2,13 @@ package containerd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -16,9 +16,11 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
+	containerdlabels "github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"havn/agent/network"
 	"havn/lifecycle"
@@ -38,6 +40,11 @@ const shimTime = 2 * time.Minute
 
 func (r *Runtime) create(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
 	result := lifecycle.Result{RuntimeID: containerID(task.ARN, c.Name)}
+	done, err := r.making.lock(ctx, result.RuntimeID)
+	if err != nil {
+		return lifecycle.Result{}, err
+	}
+	defer done()
 	if started, err := startedAt(r.containerDir(task.ARN, c.Name)); err != nil || !started.IsZero() {
 		return result, err // it is there, and has been more than created
 	}
@@ -62,11 +69,16 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 		}
 		return nil, err
 	}
-	attached, err := r.attach(ctx, task, c)
+	docker, err := dockerOf(c)
 	if err != nil {
 		return nil, err
 	}
-	docker, err := dockerOf(c)
+	if name := docker.config.Hostname; name != "" {
+		if err := network.CheckHostname(name); err != nil {
+			return nil, err
+		}
+	}
+	attached, err := r.attach(ctx, task, c)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +124,19 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.containers.Create(ctx, containers.Container{
+	labels, extensions, err := labelsOf(task, c, docker, image)
+	if err != nil {
+		return nil, err
+	}
+	// The engine would go on with a call that is cancelled, and we would not know what there is when we return.
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	whole := context.WithoutCancel(ctx)
+	_, err = r.containers.Create(whole, containers.Container{
 		ID:          id,
-		Labels:      labelsOf(task, c, docker, image),
+		Labels:      labels,
+		Extensions:  extensions,
 		Image:       image.name,
 		Runtime:     containers.RuntimeInfo{Name: r.shim, Options: runc},
 		Spec:        encoded,
@@ -130,7 +152,8 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 // layer makes the container's writable layer on top of its image's, or finds it made.
 func (r *Runtime) layer(ctx context.Context, id string, image *image) ([]mount.Mount, error) {
 	parent := image.chainID()
-	mounts, err := r.snapshots.Prepare(ctx, id, parent)
+	whole := context.WithoutCancel(ctx)
+	mounts, err := r.snapshots.Prepare(whole, id, parent)
 	switch {
 	case errdefs.IsAlreadyExists(err):
 		return r.snapshots.Mounts(ctx, id)
@@ -139,7 +162,7 @@ func (r *Runtime) layer(ctx context.Context, id string, image *image) ([]mount.M
 		if err := r.images.unpack(ctx, image); err != nil {
 			return nil, err
 		}
-		return r.snapshots.Prepare(ctx, id, parent)
+		return r.snapshots.Prepare(whole, id, parent)
 	}
 	return mounts, err
 }
@@ -210,7 +233,7 @@ func writeFiles(dir, hostname string, a network.Attachment) error {
 	return nil
 }
 
-// bindVolumes returns the folder on the host of each volume that the container mounts.
+// bindVolumes returns where on the host each volume is that the container mounts. What is not there becomes a folder.
 func (r *Runtime) bindVolumes(task *protocol.Task, c *protocol.Container) (map[string]string, error) {
 	wanted := make(map[string]bool)
 	for _, m := range c.MountPoints {
@@ -228,8 +251,11 @@ func (r *Runtime) bindVolumes(task *protocol.Task, c *protocol.Container) (map[s
 		if v.Host != nil && v.Host.SourcePath != "" {
 			folder = v.Host.SourcePath
 		}
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make the folder of volume %q: %w", v.Name, err)
+		// It can also be a file, or a socket.
+		if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				return nil, fmt.Errorf("cannot make the folder of volume %q: %w", v.Name, err)
+			}
 		}
 		folders[v.Name] = folder
 	}
@@ -241,11 +267,20 @@ func (r *Runtime) bindVolumes(task *protocol.Task, c *protocol.Container) (map[s
 	return folders, nil
 }
 
-func labelsOf(task *protocol.Task, c *protocol.Container, docker dockerConfig, image *image) map[string]string {
+// extensionLabels holds the user's labels in a container's record, as JSON.
+const extensionLabels = "havn.labels"
+
+// labelsOf returns the labels of a container's record. The user's own are also in the extension, all of them and as
+// they were given: containerd itself takes no long ones and none without a value, and acts on those in its name.
+func labelsOf(
+	task *protocol.Task, c *protocol.Container, docker dockerConfig, image *image,
+) (map[string]string, map[string]typeurl.Any, error) {
 	labels := make(map[string]string)
 	for key, value := range docker.config.Labels {
-		// containerd acts on labels of its own, and refuses long ones.
-		if !strings.HasPrefix(key, "containerd.io/") && len(key)+len(value) <= 4096 {
+		if key == "" {
+			return nil, nil, fmt.Errorf("a label with the value %q has no name", value)
+		}
+		if !containerdlabels.IsReserved(key) && containerdlabels.Validate(key, value) == nil {
 			labels[key] = value
 		}
 	}
@@ -262,5 +297,12 @@ func labelsOf(task *protocol.Task, c *protocol.Container, docker dockerConfig, i
 	} {
 		labels[key] = value
 	}
-	return labels
+	if len(docker.config.Labels) == 0 {
+		return labels, nil, nil
+	}
+	data, err := json.Marshal(docker.config.Labels)
+	if err != nil {
+		return nil, nil, err
+	}
+	return labels, map[string]typeurl.Any{extensionLabels: &anypb.Any{TypeUrl: extensionLabels, Value: data}}, nil
 }

@@ -33,6 +33,11 @@ const cleanupTime = 15 * time.Second
 
 func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
 	id, dir := containerID(task.ARN, c.Name), r.containerDir(task.ARN, c.Name)
+	done, err := r.making.lock(ctx, id)
+	if err != nil {
+		return lifecycle.Result{}, err
+	}
+	defer done()
 	before, err := startedAt(dir)
 	if err != nil {
 		return lifecycle.Result{}, err
@@ -225,6 +230,12 @@ func (r *Runtime) each(ctx context.Context, task *protocol.Task, do func(contain
 // remove deletes the record last but for the folder: as long as there is anything, Tasks names the task.
 func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	id := containerID(taskARN, container)
+	// A cancelled Create goes on until it knows what it has made; before that there is nothing to be found.
+	done, err := r.making.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := r.removeProcess(ctx, id); err != nil {
 		return fmt.Errorf("cannot remove the container's process: %w", err)
 	}

@@ -53,7 +53,8 @@ type Runtime struct {
 	images     *Images
 	exits      *exits
 	cgroups    *cgroups
-	pulls      keyed
+	pulls      keyed // by an image's name
+	making     keyed // by a container's ID: it is made, started or removed by one at a time
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup

@@ -9,6 +9,24 @@ import (
 	"strings"
 )
 
+// CheckHostname refuses a name that could not stand in /etc/hosts, or that no machine may have.
+func CheckHostname(name string) error {
+	if len(name) > 253 {
+		return fmt.Errorf("the hostname has %d characters, and may have 253", len(name))
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 {
+			return fmt.Errorf("the hostname %q has a part that is empty or longer than 63 characters", name)
+		}
+		for _, c := range []byte(label) {
+			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-') {
+				return fmt.Errorf("the hostname %q has other characters than letters, digits, hyphens and dots", name)
+			}
+		}
+	}
+	return nil
+}
+
 // Hostname renders /etc/hostname.
 func Hostname(name string) []byte { return []byte(name + "\n") }
 
