@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -31,7 +32,24 @@ func (s *Images) LoadArchive(ctx context.Context, from io.Reader) ([]Image, erro
 	return list, nil
 }
 
-func (s *Images) load(ctx context.Context, from io.Reader) ([]images.Image, error) {
+func (s *Images) load(ctx context.Context, from io.Reader) (_ []images.Image, err error) {
+	disk, err := s.diskOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if left, err := room(disk); err != nil {
+		return nil, err
+	} else if left < 0 {
+		return nil, errFull
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errFull) {
+			err = errFull
+		}
+	}()
+	go watchRoom(ctx, disk, cancel)
 	// Until the images have names, the lease holds their content; afterwards, or after an error, the rest is garbage.
 	ctx, done, err := s.client.WithLease(ctx)
 	if err != nil {
@@ -58,12 +76,32 @@ func (s *Images) load(ctx context.Context, from io.Reader) ([]images.Image, erro
 			return nil, err
 		}
 	}
-	for i, img := range found {
-		if found[i], err = s.put(ctx, img); err != nil {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for i, img := range found { // all of them
+		if found[i], err = s.put(context.WithoutCancel(ctx), img); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
+}
+
+// diskOf returns a folder on the disk that images are written to, as the engine tells it.
+func (s *Images) diskOf(ctx context.Context) (string, error) {
+	if s.disk != "" {
+		return s.disk, nil
+	}
+	found, err := s.client.IntrospectionService().Plugins(ctx, "type=="+plugins.SnapshotPlugin.String(), "id=="+snapshotter)
+	if err != nil {
+		return "", fmt.Errorf("cannot ask the engine where its images are: %w", err)
+	}
+	for _, p := range found.Plugins {
+		if dir := p.Exports[plugins.SnapshotterRootDir]; dir != "" && p.ID == snapshotter {
+			return dir, nil
+		}
+	}
+	return "", errors.New("the engine does not tell where its images are")
 }
 
 // abandon gives up what was half-written. The next archive would go on from there, if a file of it had the same name.
