@@ -131,9 +131,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.id = uuid.NewString() // as AWS's request ids are
 
-	err := c.spoken(r)
+	err := c.read(w, r, read) // within the time that it may take, also for an answer that needs none of it
 	if err == nil {
-		err = c.read(w, r, read)
+		err = c.spoken(r)
 	}
 	if err == nil && form {
 		var ours bool
