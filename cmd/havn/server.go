@@ -227,11 +227,15 @@ func (c upConfig) handler(info serverInfo, store *state.Store, keys map[string]w
 		Credentials: lookup, Region: c.region, Account: c.account, Log: log,
 		Fallback: http.HandlerFunc(notAWS(info)),
 	})
-	mux := http.NewServeMux()
-	mux.Handle("/acs/", dispatcher.Handler())
-	mux.Handle("/tcs/", dispatcher.Handler())
-	mux.Handle("/", aws)
-	return mux, dispatcher
+	nodes := dispatcher.Handler()
+	// No http.ServeMux: it redirects a path that is not clean, and the signature is not that of the other path.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/acs/") || strings.HasPrefix(r.URL.Path, "/tcs/") {
+			nodes.ServeHTTP(w, r)
+			return
+		}
+		aws.ServeHTTP(w, r)
+	}), dispatcher
 }
 
 // notAWS answers what is not a call of an AWS client: a person with a browser, mostly.
