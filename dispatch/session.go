@@ -174,8 +174,7 @@ func (s *Session) Receive(m protocol.Message) {
 }
 
 // expelled says whether the node may no longer be connected. A node that serves every cluster is expected
-// to outlive its membership in one; any other is told what to stop first, when control has let go of its
-// tasks.
+// to outlive its membership in one; any other stays until it has stopped what it was told to stop.
 func (s *Session) expelled(r *state.Reader) *protocol.Failure {
 	n, ok := state.Nodes.Get(r, s.node)
 	if !ok {
@@ -365,8 +364,8 @@ func (s *Session) nextID() string {
 // instance is deregistered, or was and has been registered again since, as happens to the automatic ones
 // when a cluster is deleted and made anew.
 func orphan(src state.Source, t state.Task) bool {
-	i, ok := state.Instances.Get(src, t.InstanceARN)
-	return !ok || i.Status == "INACTIVE" || i.RegisteredAt.After(t.CreatedAt)
+	i, _ := state.Instances.Get(src, t.InstanceARN)
+	return !i.Has(t)
 }
 
 func identity(t state.Task) protocol.TaskIdentity {
