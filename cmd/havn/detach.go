@@ -85,7 +85,8 @@ func (h home) detach(cmd *cobra.Command, given []string) error {
 	err = json.NewDecoder(ready).Decode(&info)
 	slow.Stop()
 	if err != nil {
-		return fmt.Errorf("Havn did not start (%v):\n%s", child.Wait(), h.logSince(from))
+		_ = child.Wait() // ProcessState tells how it ended
+		return fmt.Errorf("Havn did not start (%s):\n%s", child.ProcessState, h.logSince(from))
 	}
 	fmt.Fprintf(out, "Havn is up at %s (pid %d)\n", info.Endpoint, info.PID)
 	fmt.Fprintf(out, "  point AWS clients at it:  eval \"$(havn env)\"\n")
