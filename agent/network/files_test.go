@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -33,5 +34,18 @@ func TestHosts(t *testing.T) {
 	}
 	if got := string(Hostname("web")); got != "web\n" {
 		t.Errorf("hostname %q", got)
+	}
+}
+
+func TestCheckHostname(t *testing.T) {
+	long := strings.Repeat("x", 63)
+	for name, good := range map[string]bool{
+		"web": true, "Web-1.shop.example": true, long: true, strings.Join([]string{long, long, long, long[:61]}, "."): true,
+		"": false, "a b": false, "a\n1.2.3.4 b": false, "a_b": false, "ä": false, "a..b": false, ".a": false, "a.": false,
+		long + "x": false, strings.Join([]string{long, long, long, long[:62]}, "."): false,
+	} {
+		if err := CheckHostname(name); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
 	}
 }
