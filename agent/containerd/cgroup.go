@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,6 +148,27 @@ func (g *cgroups) prune(path string) {
 			unix.Rmdir(filepath.Join(dir, g.name))
 		}
 	}
+}
+
+// processes are those in the group.
+func (g *cgroups) processes(path string) ([]int, error) {
+	var all []int
+	for _, dir := range g.hierarchies() {
+		data, err := os.ReadFile(filepath.Join(dir, path, "cgroup.procs"))
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) { // it is being removed
+				continue
+			}
+			return nil, err
+		}
+		for field := range strings.FieldsSeq(string(data)) {
+			// A process of another namespace of processes than ours is 0.
+			if pid, err := strconv.Atoi(field); err == nil && pid > 0 && !slices.Contains(all, pid) {
+				all = append(all, pid)
+			}
+		}
+	}
+	return all, nil
 }
 
 // hierarchies are the folders where a group may have a folder of its own.

@@ -332,3 +332,33 @@ func TestRemoveWaitsForACancelledCreate(t *testing.T) {
 	}
 	n.noLeaks()
 }
+
+// containerd can lose a container that it could not clear away in time. It is ended all the same.
+func TestWhatContainerdForgotIsEnded(t *testing.T) {
+	n := newNode(t)
+	n.load("web:latest", busybox(t, nil))
+	task := oneTask("web")
+	n.must(task, lifecycle.Connect, "")
+	n.must(task, lifecycle.Create, "c")
+	id := containerID(task.ARN, "c")
+	group := n.cgroups.path(task.ARN, id)
+	if pids, err := n.cgroups.processes(group); err != nil || len(pids) != 1 {
+		t.Fatalf("processes %v, %v", pids, err)
+	}
+	sockets, err := filepath.Glob(filepath.Join(shimSockets(n.config.RuntimeDir), "*"))
+	if err != nil || len(sockets) != 1 {
+		t.Fatalf("sockets %v, %v", sockets, err)
+	}
+	shim := n.shimOf(task, "c")
+	if err := n.endForgotten(task.ARN, id, sockets[0]); err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := n.cgroups.processes(group); err != nil || len(pids) > 0 {
+		t.Errorf("processes %v, %v", pids, err)
+	}
+	if left := n.shims(); len(left) > 0 {
+		t.Errorf("the shim %d stays", shim)
+	}
+	n.clean(task)
+	n.noLeaks()
+}

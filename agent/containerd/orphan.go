@@ -38,8 +38,16 @@ func (r *Runtime) killOrphans(ctx context.Context) error {
 	}
 }
 
-// orphans are the processes of our shim, for our socket, that have no note in their container's folder.
+// orphans are our shims that have no note in their container's folder.
 func (r *Runtime) orphans() ([]int, error) {
+	return r.shimsOf(func(id string) bool {
+		_, err := os.Stat(filepath.Join(bundles(r.runtimeDir), id, "bootstrap.json"))
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+// shimsOf are the processes of our shim, for our socket, whose container's ID is wanted.
+func (r *Runtime) shimsOf(wanted func(id string) bool) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -57,16 +65,47 @@ func (r *Runtime) orphans() ([]int, error) {
 		}
 		args := bytes.Split(line, []byte{0})
 		i := slices.IndexFunc(args, func(a []byte) bool { return string(a) == "-id" })
-		if filepath.Base(string(args[0])) != shimName || i < 0 || i+1 >= len(args) ||
-			!slices.ContainsFunc(args, func(a []byte) bool { return bytes.Equal(a, socket) }) {
-			continue
-		}
-		note := filepath.Join(bundles(r.runtimeDir), string(args[i+1]), "bootstrap.json")
-		if _, err := os.Stat(note); errors.Is(err, os.ErrNotExist) {
+		if filepath.Base(string(args[0])) == shimName && i >= 0 && i+1 < len(args) &&
+			slices.ContainsFunc(args, func(a []byte) bool { return bytes.Equal(a, socket) }) &&
+			wanted(string(args[i+1])) {
 			found = append(found, pid)
 		}
 	}
 	return found, nil
+}
+
+// endForgotten ends what there may still be of a container that containerd knows nothing of any more. On a machine with
+// too much to do, it gives up clearing away a half-made one after seconds.
+func (r *Runtime) endForgotten(taskARN, id, socket string) error {
+	if _, err := os.Stat(socket); err == nil { // else no shim: one that ends by itself takes its socket away
+		shims, err := r.shimsOf(func(other string) bool { return other == id })
+		if err != nil {
+			return err
+		}
+		for _, pid := range shims {
+			if err := killAndAwait(pid); err != nil {
+				return fmt.Errorf("cannot end the shim %d: %w", pid, err)
+			}
+		}
+		os.Remove(socket)
+	}
+	pids, err := r.cgroups.processes(r.cgroups.path(taskARN, id))
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if err := killAndAwait(pid); err != nil {
+			return fmt.Errorf("cannot end the process %d: %w", pid, err)
+		}
+	}
+	for _, dir := range []string{filepath.Join(bundles(r.runtimeDir), id), filepath.Join(r.runtimeDir, "r", Namespace, id)} {
+		if _, err := os.Stat(dir); err == nil {
+			if err := removeUnmounted(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func killAndAwait(pid int) error {

@@ -239,10 +239,13 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	if err := r.removeProcess(ctx, id); err != nil {
 		return fmt.Errorf("cannot remove the container's process: %w", err)
 	}
-	// A shim that was killed has left its socket.
 	ours := namespaces.WithNamespace(ctx, Namespace)
-	if address, err := shim.CreateSocketAddress(ours, shimSockets(r.runtimeDir), r.engine.socket, id, false); err == nil {
-		shim.RemoveSocket(address)
+	address, err := shim.CreateSocketAddress(ours, shimSockets(r.runtimeDir), r.engine.socket, id, false)
+	if err != nil {
+		return err
+	}
+	if err := r.endForgotten(taskARN, id, strings.TrimPrefix(address, "unix://")); err != nil {
+		return fmt.Errorf("cannot end what is left of the container: %w", err)
 	}
 	if err := r.snapshots.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove the container's layer: %w", err)
