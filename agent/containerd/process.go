@@ -265,9 +265,13 @@ func (r *Runtime) removeProcess(ctx context.Context, id string) error {
 		}
 		return err
 	}
-	err := remove()
-	if err == nil || ctx.Err() != nil {
-		return err
+	// What was never started would be deleted as it is, but only after its shim has waited ten seconds for an end of its
+	// output.
+	status, err := r.status(ctx, id)
+	if err != nil || status != tasktypes.Status_CREATED {
+		if err = remove(); err == nil || ctx.Err() != nil {
+			return err
+		}
 	}
 	// It has not ended.
 	if err := r.kill(ctx, id); err != nil {
