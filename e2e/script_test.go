@@ -135,7 +135,7 @@ func shellLines(t *testing.T, file string) string {
 func condition(name string) (bool, error) {
 	switch name {
 	case "boto3":
-		return exec.Command("python3", "-c", "import boto3").Run() == nil, nil
+		return exec.Command("python3", "-c", readsEndpoint).Run() == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %s", name)
 }
@@ -218,3 +218,6 @@ func crash(dir string) error {
 		}
 	}
 }
+
+// readsEndpoint succeeds where boto3 is there and new enough to read AWS_ENDPOINT_URL.
+const readsEndpoint = `import boto3; assert tuple(map(int, boto3.__version__.split(".")[:2])) >= (1, 28)`
