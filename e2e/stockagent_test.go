@@ -402,13 +402,13 @@ func (w *stockWorld) sameContainers(after string, do func()) {
 // containers lists those of our image, running or not. No one else has it.
 func (w *stockWorld) containers() (ids []string) {
 	w.t.Helper()
-	var list []struct{ Id string }
+	var list []struct{ ID string }
 	filters := url.QueryEscape(fmt.Sprintf(`{"ancestor":[%q]}`, w.image))
 	if err := w.docker.do(within(w.t), http.MethodGet, "/containers/json?all=1&filters="+filters, nil, &list); err != nil {
 		w.t.Error(err)
 	}
 	for _, c := range list {
-		ids = append(ids, c.Id)
+		ids = append(ids, c.ID)
 	}
 	return ids
 }
