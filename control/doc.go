@@ -11,6 +11,6 @@
 //     concern that was missed costs latency and never correctness.
 //   - loop: what all controllers have in common: the queue, the order, retries, panics.
 //
-// There is one process, so there is one loop, and nothing is elected. With several servers, Run is to be
-// called by the one that leads; controllers need no change, because they remember nothing.
+// There is one loop, because one Havn at a time serves a state: the lock of its data folder, or with an
+// external etcd its lease, sees to that. A new leader needs no warm-up: controllers remember nothing.
 package control

@@ -20,8 +20,8 @@
 // STOPPED; an agent takes a repeated task for a wish it already has.
 //
 // Package dispatch is the one writer of a node's Connected, ConnectedAt, AgentVersion, AgentHash,
-// DockerVersion and Timeline. One process serves all nodes: what it starts, it starts with every node
-// disconnected.
+// DockerVersion and Timeline. One process at a time serves all nodes of a state, and it starts with
+// every node disconnected.
 //
 // Telemetry (TCS) is accepted, checked and acknowledged, and then dropped: no metric and no container
 // health is kept yet.
