@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"encoding/json"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -39,6 +38,8 @@ func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
 		LaunchType:    string(t.LaunchType),
 		NetworkMode:   string(networkMode(spec)),
 		Group:         t.Group,
+
+		EnableFaultInjection: aws.ToBool(spec.EnableFaultInjection),
 	}
 	if service, ok := strings.CutPrefix(t.Group, "service:"); ok {
 		a.ServiceName = service
@@ -78,6 +79,27 @@ func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinit
 	for _, p := range c.PortMappings {
 		out.PortMappings = append(out.PortMappings, portMapping(spec, p))
 	}
+	for _, d := range c.DependsOn {
+		out.DependsOn = append(out.DependsOn, protocol.Dependency{Container: aws.ToString(d.ContainerName), Condition: string(d.Condition)})
+	}
+	for _, v := range c.VolumesFrom {
+		out.VolumesFrom = append(out.VolumesFrom, protocol.VolumeFrom{SourceContainer: aws.ToString(v.SourceContainer), ReadOnly: aws.ToBool(v.ReadOnly)})
+	}
+	for _, f := range c.EnvironmentFiles {
+		out.EnvironmentFiles = append(out.EnvironmentFiles, protocol.EnvironmentFile{Value: aws.ToString(f.Value), Type: string(f.Type)})
+	}
+	if f := c.FirelensConfiguration; f != nil {
+		out.Firelens = &protocol.Firelens{Type: string(f.Type), Options: f.Options}
+	}
+	if c.HealthCheck != nil {
+		out.HealthCheckType = "docker"
+	}
+	if p := c.RestartPolicy; p != nil {
+		out.RestartPolicy = &protocol.RestartPolicy{Enabled: aws.ToBool(p.Enabled), RestartAttemptPeriod: int64(aws.ToInt32(p.RestartAttemptPeriod))}
+		for _, code := range p.IgnoredExitCodes {
+			out.RestartPolicy.IgnoredExitCodes = append(out.RestartPolicy.IgnoredExitCodes, int(code))
+		}
+	}
 	for _, m := range c.MountPoints {
 		out.MountPoints = append(out.MountPoints, protocol.MountPoint{
 			SourceVolume:  aws.ToString(m.SourceVolume),
@@ -102,26 +124,6 @@ func environment(launch types.LaunchType, list []types.KeyValuePair) map[string]
 	return env
 }
 
-// dockerConfig says the rest in Docker's own documents. The stock agent decodes them on top of what it
-// built from the fields above, so a member that is present overrules it: only what was asked for is there.
-func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition) *protocol.DockerConfig {
-	config := protocol.ContainerConfig{
-		User:       aws.ToString(c.User),
-		WorkingDir: aws.ToString(c.WorkingDirectory),
-		Hostname:   aws.ToString(c.Hostname),
-		Labels:     maps.Clone(c.DockerLabels),
-	}
-	host := protocol.HostConfig{
-		NetworkMode:       string(networkMode(spec)),
-		MemoryReservation: int64(aws.ToInt32(c.MemoryReservation)) << 20,
-	}
-	if l := c.LogConfiguration; l != nil { // left out, an engine would take what it was started with
-		host.LogConfig = &protocol.LogConfig{Type: string(l.LogDriver), Config: l.Options}
-	}
-	// No Version: the agent then speaks to its engine in a version that the engine has.
-	return &protocol.DockerConfig{Config: text(config), HostConfig: text(host)}
-}
-
 func portMapping(spec types.TaskDefinition, p types.PortMapping) protocol.PortMapping {
 	out := protocol.PortMapping{
 		ContainerPort:      uint16(aws.ToInt32(p.ContainerPort)),
@@ -138,13 +140,31 @@ func portMapping(spec types.TaskDefinition, p types.PortMapping) protocol.PortMa
 	return out
 }
 
-// volume carries a host path, or an empty host, which is a folder that the node makes for the task.
+// volume carries a host path, an empty host, which is a folder that the node makes for the task, or one of the other
+// kinds of volumes.
 func volume(v types.Volume) protocol.Volume {
-	host := &protocol.HostVolume{}
-	if v.Host != nil {
-		host.SourcePath = aws.ToString(v.Host.SourcePath)
+	out := protocol.Volume{Name: aws.ToString(v.Name), Type: "host"}
+	switch {
+	case v.DockerVolumeConfiguration != nil:
+		d := v.DockerVolumeConfiguration
+		out.Type = "docker"
+		out.Docker = &protocol.DockerVolume{Scope: string(d.Scope), Autoprovision: aws.ToBool(d.Autoprovision),
+			Driver: aws.ToString(d.Driver), DriverOpts: d.DriverOpts, Labels: d.Labels}
+	case v.EfsVolumeConfiguration != nil:
+		e := v.EfsVolumeConfiguration
+		out.Type = "efs"
+		out.EFS = &protocol.EFSVolume{FileSystemID: aws.ToString(e.FileSystemId), RootDirectory: aws.ToString(e.RootDirectory),
+			TransitEncryption: string(e.TransitEncryption), TransitEncryptionPort: int64(aws.ToInt32(e.TransitEncryptionPort))}
+		if a := e.AuthorizationConfig; a != nil {
+			out.EFS.AuthorizationConfig = &protocol.EFSAuthorization{AccessPointID: aws.ToString(a.AccessPointId), IAM: string(a.Iam)}
+		}
+	default:
+		out.Host = &protocol.HostVolume{}
+		if v.Host != nil {
+			out.Host.SourcePath = aws.ToString(v.Host.SourcePath)
+		}
 	}
-	return protocol.Volume{Name: aws.ToString(v.Name), Type: "host", Host: host}
+	return out
 }
 
 func networkMode(spec types.TaskDefinition) types.NetworkMode {
