@@ -86,8 +86,8 @@ func (r *Runtime) startedContainers() ([]string, error) {
 		if err != nil {
 			r.log.Warn("cannot read the record of a task", "folder", t.Name(), "error", err)
 		}
-		for _, name := range rec.Containers {
-			id := containerID(rec.ARN, name)
+		for i, id := range rec.containerIDs() {
+			name := rec.Containers[i]
 			if _, err := os.Stat(filepath.Join(bundles(r.runtimeDir), id)); err != nil {
 				continue
 			}

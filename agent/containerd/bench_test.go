@@ -159,7 +159,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 	}
 	b.ReportMetric(idle-before, "engine-MiB")
 	b.ReportMetric((residentOf(os.Getpid())-idle)/containers, "MiB/container")
-	b.ReportMetric(residentOf(n.shimOf(tasks[0], "c")), "shim-MiB")
+	b.ReportMetric(residentOf(n.shimOf(tasks[0])), "shim-MiB")
 	cancel()
 	waits.Wait()
 	for _, task := range tasks {

@@ -178,6 +178,11 @@ func (r *Runtime) createProcess(
 		request.Rootfs = append(request.Rootfs,
 			&types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
+	leave, err := r.shims.together(ctx, task.ARN)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	done, err := r.cgroups.enter(task)
 	if err != nil {
 		return err

@@ -349,8 +349,8 @@ func TestWhatContainerdForgotIsEnded(t *testing.T) {
 	if err != nil || len(sockets) != 1 {
 		t.Fatalf("sockets %v, %v", sockets, err)
 	}
-	shim := n.shimOf(task, "c")
-	if err := n.endForgotten(task.ARN, id, sockets[0]); err != nil {
+	shim := n.shimOf(task)
+	if err := n.endForgotten(task.ARN, id); err != nil {
 		t.Fatal(err)
 	}
 	if pids, err := n.cgroups.processes(group); err != nil || len(pids) > 0 {

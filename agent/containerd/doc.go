@@ -4,8 +4,8 @@
 //
 //   - The engine is containerd's own server, as a library, with the plugins that plugins.go names and no other. It
 //     listens on a socket in the runtime folder, so that ctr can look: ctr -a <data folder>/containerd.sock -n havn.
-//   - The shim is a small process per container that outlives us. It holds the container's output and exit status
-//     until the container is removed. So a kill -9 of this process leaves containers running, and the next one
+//   - The shim is a small process per task that outlives us. It holds the output and the exit status of the task's
+//     containers until they are removed. So a kill -9 of this process leaves containers running, and the next one
 //     adopts them by connecting to their shims.
 //   - A container's ID is the SHA-256 of its task's ARN and its name. Whoever performs an effect again finds
 //     what was made before without having to remember anything.

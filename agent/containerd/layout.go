@@ -71,6 +71,14 @@ type taskRecord struct {
 
 const taskRecordVersion = 1
 
+func (t taskRecord) containerIDs() []string {
+	var ids []string
+	for _, name := range t.Containers {
+		ids = append(ids, containerID(t.ARN, name))
+	}
+	return ids
+}
+
 func (r *Runtime) recordTask(task *protocol.Task) error {
 	rec := taskRecord{Version: taskRecordVersion, ARN: task.ARN}
 	if len(task.Containers) == 0 {

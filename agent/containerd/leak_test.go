@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -79,20 +80,16 @@ func (n *node) shims() []int {
 	return left
 }
 
-// shimOf is the process of a container's shim.
-func (n *node) shimOf(task *protocol.Task, container string) int {
+// shimOf is the process of a task's shim.
+func (n *node) shimOf(task *protocol.Task) int {
 	n.tb.Helper()
-	id := containerID(task.ARN, container)
-	procs, _ := os.ReadDir("/proc")
-	for _, p := range procs {
-		line, _ := os.ReadFile(filepath.Join("/proc", p.Name(), "cmdline"))
-		if bytes.Contains(line, []byte("\x00"+id+"\x00")) && bytes.Contains(line, []byte(shimName)) {
-			pid, _ := strconv.Atoi(p.Name())
-			return pid
-		}
+	pids, err := n.shimsOf(func(id string) bool {
+		return slices.ContainsFunc(task.Containers, func(c protocol.Container) bool { return containerID(task.ARN, c.Name) == id })
+	})
+	if err != nil || len(pids) != 1 {
+		n.tb.Fatalf("the task has the shims %v, %v", pids, err)
 	}
-	n.tb.Fatal("the container has no shim")
-	return 0
+	return pids[0]
 }
 
 func TestNothingIsLeft(t *testing.T) {

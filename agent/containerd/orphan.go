@@ -9,9 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
 	"golang.org/x/sys/unix"
 )
+
+// shimGroup annotates a container's specification with its task: containerd's shim serves all containers with the same
+// value in one process, which the first of them starts.
+const shimGroup = "io.containerd.runc.v2.group"
 
 // killOrphans ends shims that were started by a process which was killed before it could write down how to speak to
 // them. They have no container yet, and they would be in the way of the next shim for it: that one finds the socket
@@ -38,12 +45,39 @@ func (r *Runtime) killOrphans(ctx context.Context) error {
 	}
 }
 
-// orphans are our shims that have no note in their container's folder.
+// orphans are our shims of which no container has a note in its folder. A shim bears the ID of the container that it was
+// started for, which may have left it since.
 func (r *Runtime) orphans() ([]int, error) {
-	return r.shimsOf(func(id string) bool {
-		_, err := os.Stat(filepath.Join(bundles(r.runtimeDir), id, "bootstrap.json"))
-		return errors.Is(err, os.ErrNotExist)
-	})
+	noted, err := r.notedShims()
+	if err != nil {
+		return nil, err
+	}
+	return r.shimsOf(func(id string) bool { return !noted[id] })
+}
+
+// notedShims are the IDs that a shim can bear of which a note tells how to speak to it.
+func (r *Runtime) notedShims() (map[string]bool, error) {
+	tasks, err := os.ReadDir(filepath.Join(r.dataDir, "tasks"))
+	if err != nil {
+		return nil, err
+	}
+	noted := make(map[string]bool)
+	for _, t := range tasks {
+		rec, err := readTaskRecord(filepath.Join(r.dataDir, "tasks", t.Name()))
+		if err != nil {
+			r.log.Warn("cannot read the record of a task", "folder", t.Name(), "error", err)
+		}
+		ids := rec.containerIDs()
+		if slices.ContainsFunc(ids, func(id string) bool {
+			_, err := os.Stat(filepath.Join(bundles(r.runtimeDir), id, "bootstrap.json"))
+			return err == nil
+		}) {
+			for _, id := range ids {
+				noted[id] = true
+			}
+		}
+	}
+	return noted, nil
 }
 
 // shimsOf are the processes of our shim, for our socket, whose container's ID is wanted.
@@ -74,20 +108,12 @@ func (r *Runtime) shimsOf(wanted func(id string) bool) ([]int, error) {
 	return found, nil
 }
 
-// endForgotten ends what there may still be of a container that containerd knows nothing of any more. On a machine with
-// too much to do, it gives up clearing away a half-made one after seconds.
-func (r *Runtime) endForgotten(taskARN, id, socket string) error {
-	if _, err := os.Stat(socket); err == nil { // else no shim: one that ends by itself takes its socket away
-		shims, err := r.shimsOf(func(other string) bool { return other == id })
-		if err != nil {
-			return err
-		}
-		for _, pid := range shims {
-			if err := killAndAwait(pid); err != nil {
-				return fmt.Errorf("cannot end the shim %d: %w", pid, err)
-			}
-		}
-		os.Remove(socket)
+// endForgotten ends what there may still be of a container that containerd knows nothing of any more, and the task's
+// shim with the last container. On a machine with too much to do, containerd gives up clearing away a half-made one
+// after seconds.
+func (r *Runtime) endForgotten(taskARN, id string) error {
+	if err := r.endShim(taskARN, id); err != nil {
+		return err
 	}
 	pids, err := r.cgroups.processes(r.cgroups.path(taskARN, id))
 	if err != nil {
@@ -106,6 +132,46 @@ func (r *Runtime) endForgotten(taskARN, id, socket string) error {
 		}
 	}
 	return nil
+}
+
+// endShim ends the task's shim, unless another container than the one with this ID is in it.
+func (r *Runtime) endShim(taskARN, id string) error {
+	socket, err := r.shimSocket(taskARN)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) {
+		return nil // no shim: one that ends by itself takes its socket away
+	}
+	rec, err := readTaskRecord(r.taskDir(taskARN))
+	if err != nil {
+		r.log.Warn("cannot read the record of a task", "task", taskARN, "error", err)
+	}
+	ids := rec.containerIDs()
+	if slices.ContainsFunc(ids, func(other string) bool {
+		_, err := os.Stat(filepath.Join(bundles(r.runtimeDir), other))
+		return other != id && err == nil
+	}) {
+		return nil
+	}
+	shims, err := r.shimsOf(func(other string) bool { return other == id || slices.Contains(ids, other) })
+	if err != nil {
+		return err
+	}
+	for _, pid := range shims {
+		if err := killAndAwait(pid); err != nil {
+			return fmt.Errorf("cannot end the shim %d: %w", pid, err)
+		}
+	}
+	os.Remove(socket)
+	return nil
+}
+
+// shimSocket is where the shim of a task listens.
+func (r *Runtime) shimSocket(taskARN string) (string, error) {
+	ours := namespaces.WithNamespace(context.Background(), Namespace)
+	address, err := shim.CreateSocketAddress(ours, shimSockets(r.runtimeDir), r.engine.socket, taskARN, false)
+	return strings.TrimPrefix(address, "unix://"), err
 }
 
 func killAndAwait(pid int) error {

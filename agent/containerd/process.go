@@ -14,8 +14,6 @@ import (
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/moby/sys/signal"
@@ -236,16 +234,8 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 		return err
 	}
 	defer done()
-	if err := r.removeProcess(ctx, id); err != nil {
+	if err := r.removeProcess(ctx, taskARN, id); err != nil {
 		return fmt.Errorf("cannot remove the container's process: %w", err)
-	}
-	ours := namespaces.WithNamespace(ctx, Namespace)
-	address, err := shim.CreateSocketAddress(ours, shimSockets(r.runtimeDir), r.engine.socket, id, false)
-	if err != nil {
-		return err
-	}
-	if err := r.endForgotten(taskARN, id, strings.TrimPrefix(address, "unix://")); err != nil {
-		return fmt.Errorf("cannot end what is left of the container: %w", err)
 	}
 	if err := r.snapshots.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove the container's layer: %w", err)
@@ -257,13 +247,23 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	return os.RemoveAll(r.containerDir(taskARN, container))
 }
 
-func (r *Runtime) removeProcess(ctx context.Context, id string) error {
+// removeProcess leaves nothing of the container's process, whatever containerd knows of it. If it was the last of its
+// task, the shim is gone, too.
+func (r *Runtime) removeProcess(ctx context.Context, taskARN, id string) error {
 	remove := func() error {
-		_, err := r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
-		if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
-			return nil
+		alone, err := r.shims.alone(ctx, taskARN)
+		if err != nil {
+			return err
 		}
-		return err
+		defer alone()
+		_, err = r.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+		if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+		if err := r.endForgotten(taskARN, id); err != nil {
+			return fmt.Errorf("cannot end what is left of it: %w", err)
+		}
+		return nil
 	}
 	// What was never started would be deleted as it is, but only after its shim has waited ten seconds for an end of its
 	// output.

@@ -304,7 +304,7 @@ func TestAShimsDeathEndsItsContainer(t *testing.T) {
 	n.run(task)
 	done := make(chan lifecycle.Result)
 	go func() { done <- n.do(task, lifecycle.Wait, "c") }()
-	if err := unix.Kill(n.shimOf(task, "c"), unix.SIGKILL); err != nil {
+	if err := unix.Kill(n.shimOf(task), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if r := <-done; r.ExitCode != 137 && !strings.HasPrefix(r.Reason, "ContainerVanishedError: ") {
@@ -332,7 +332,7 @@ func TestAReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	init, _ := strconv.Atoi(string(pid))
-	shim := n.shimOf(task, "c")
+	shim := n.shimOf(task)
 	unix.Kill(shim, unix.SIGKILL)
 	unix.Kill(init, unix.SIGKILL)
 	fd, err := unix.PidfdOpen(init, 0)

@@ -55,6 +55,7 @@ type Runtime struct {
 	cgroups    *cgroups
 	pulls      keyed // by an image's name
 	making     keyed // by a container's ID: it is made, started or removed by one at a time
+	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup

@@ -107,6 +107,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 		s.Process.Cwd = dir
 	}
 	s.Hostname = in.hostname
+	s.Annotations = map[string]string{shimGroup: in.task.ARN}
 	s.Linux.CgroupsPath = in.cgroup
 	limit(s.Linux.Resources, in)
 	if err := join(s, in); err != nil {

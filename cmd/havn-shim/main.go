@@ -1,10 +1,10 @@
 //go:build linux
 
-// Command havn-shim stands between Havn and one container: it starts runc, holds the container's output
-// open, reaps its processes and remembers how it ended. It outlives Havn, which is why containers do.
+// Command havn-shim stands between Havn and the containers of one task: it starts runc, holds their output
+// open, reaps their processes and remembers how they ended. It outlives Havn, which is why containers do.
 //
 // It is containerd's own runc shim and links nothing else: there is one such process for each running
-// container, so every page counts.
+// task, so every page counts.
 package main
 
 import (
