@@ -32,8 +32,9 @@
 //   - The table havn-NAME, shown in firewall.go. It never accepts on behalf of other tables and drops only what goes to
 //     or comes from our bridge: packets from a container to 127.0.0.0/8, and packets routed to a container from
 //     elsewhere that no binding asked for.
+//   - A route to 169.254.170.2 by the bridge, so that what the firewall turns round has somewhere to go at first.
 //   - Where another table's forward chain drops by policy (a Docker engine, ufw, firewalld), two accept rules for
-//     our bridge at its head. An accept of ours could not help there: in nftables any table's drop is final. This is
+//     our bridge at its head, and one for questions from it at the head of an input chain that does. An accept of ours could not help there: in nftables any table's drop is final. This is
 //     looked at by Open; rules of the old iptables-legacy kernel interface are neither seen nor changed.
 //
 // Destroy removes all of it but ip_forward. Bindings are IPv4 only.

@@ -21,8 +21,10 @@ import (
 //		chain guard   { type filter hook prerouting priority raw
 //			iifname BR ip daddr 127.0.0.0/8 drop }                        # route_localnet is for the host only
 //		chain inbound { type nat hook prerouting priority dstnat
+//			iifname BR ip daddr 169.254.170.2 tcp dport 80 dnat to GATEWAY:169    # what a container asks about itself
 //			fib daddr type local dnat ip to meta l4proto . th dport map @ports }   # from outside, and from containers
 //		chain local   { type nat hook output priority -100
+//			ip daddr 169.254.170.2 tcp dport 80 dnat to 127.0.0.1:169             # the same, on the host's network
 //			fib daddr type local dnat ip to meta l4proto . th dport map @ports }   # from the host itself
 //		chain source  { type nat hook postrouting priority srcnat
 //			ip saddr SUBNET oifname != BR masquerade                      # containers to the outside
@@ -30,6 +32,8 @@ import (
 //			ip saddr 127.0.0.0/8 oifname BR masquerade }                  # the host by 127.0.0.1: answers find back
 //		chain forward { type filter hook forward priority filter
 //			oifname BR iifname != BR ct direction original ct status ! dnat drop } # no way in but by a binding
+//		chain input   { type filter hook input priority filter
+//			iifname != BR ip daddr GATEWAY tcp dport 169 drop }           # nobody else asks for a container
 //	}
 //
 // A binding is one element of the map per port, so rules do not grow with containers. The wanted content of the map is
@@ -130,7 +134,7 @@ func (f *firewall) rebuildLocked() error {
 			c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
 		}
 	}
-	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	loopback, gateway := netip.MustParsePrefix("127.0.0.0/8"), f.subnet.Addr().Next()
 	drop := []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}
 	masquerade := []expr.Any{&expr.Masq{}}
 	in, out := func(op expr.CmpOp) []expr.Any { return iface(expr.MetaKeyIIFNAME, op, f.bridge) },
@@ -139,14 +143,19 @@ func (f *firewall) rebuildLocked() error {
 	chain("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw,
 		slices.Concat(in(expr.CmpOpEq), inPrefix(destination, loopback), drop))
 	chain("inbound", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
+		slices.Concat(in(expr.CmpOpEq), toMetadata(gateway)),
 		toContainer(ports))
-	chain("local", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, toContainer(ports))
+	chain("local", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest,
+		toMetadata(loopbackAddress),
+		toContainer(ports))
 	chain("source", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,
 		slices.Concat(inPrefix(source, f.subnet), out(expr.CmpOpNeq), masquerade),
 		slices.Concat(inPrefix(source, f.subnet), out(expr.CmpOpEq), dnatted(expr.CmpOpNeq), masquerade),
 		slices.Concat(inPrefix(source, loopback), out(expr.CmpOpEq), masquerade))
 	chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter,
 		slices.Concat(out(expr.CmpOpEq), in(expr.CmpOpNeq), original(), dnatted(expr.CmpOpEq), drop))
+	chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter,
+		slices.Concat(in(expr.CmpOpNeq), inPrefix(destination, netip.PrefixFrom(gateway, 32)), tcpTo(MetadataPort), drop))
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("cannot write nftables table %s: %w", f.name, err)
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/google/nftables/userdata"
 )
 
-// letThrough puts accept rules for our bridge at the head of every chain of the host that drops forwarded packets by
-// policy, if they are not there yet. The rules carry our table's name as comment.
+// letThrough puts accept rules for our bridge at the head of every chain of the host that drops by policy what is
+// forwarded, or what comes in, if they are not there yet. The rules carry our table's name as comment.
 func (f *firewall) letThrough() error {
-	chains, err := forwardChains()
+	chains, err := filterChains()
 	if err != nil {
 		return err
 	}
@@ -28,10 +28,16 @@ func (f *firewall) letThrough() error {
 		if len(ours) > 0 {
 			continue
 		}
-		for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+		matches := [][]expr.Any{
+			iface(expr.MetaKeyIIFNAME, expr.CmpOpEq, f.bridge), iface(expr.MetaKeyOIFNAME, expr.CmpOpEq, f.bridge),
+		}
+		if *ch.Hooknum == *nftables.ChainHookInput {
+			matches = [][]expr.Any{slices.Concat(iface(expr.MetaKeyIIFNAME, expr.CmpOpEq, f.bridge), tcpTo(MetadataPort))}
+		}
+		for _, match := range matches {
 			c.InsertRule(&nftables.Rule{
 				Table: ch.Table, Chain: ch,
-				Exprs:    append(iface(key, expr.CmpOpEq, f.bridge), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept}),
+				Exprs:    append(match, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept}),
 				UserData: userdata.AppendString(nil, userdata.TypeComment, f.name),
 			})
 		}
@@ -44,7 +50,7 @@ func (f *firewall) letThrough() error {
 
 // takeBack removes what letThrough added.
 func (f *firewall) takeBack() error {
-	chains, err := forwardChains()
+	chains, err := filterChains()
 	if err != nil {
 		return err
 	}
@@ -61,7 +67,7 @@ func (f *firewall) takeBack() error {
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("cannot remove rules from the host's forward chains: %w", err)
+		return fmt.Errorf("cannot remove rules from the host's chains: %w", err)
 	}
 	return nil
 }
@@ -77,8 +83,8 @@ func (f *firewall) rulesIn(ch *nftables.Chain) ([]*nftables.Rule, error) {
 	}), nil
 }
 
-// forwardChains are all base chains that filter forwarded IPv4 packets, whoever made them.
-func forwardChains() ([]*nftables.Chain, error) {
+// filterChains are all base chains that filter IPv4 packets that are forwarded or come in, whoever made them.
+func filterChains() ([]*nftables.Chain, error) {
 	var all []*nftables.Chain
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
 		chains, err := (&nftables.Conn{}).ListChainsOfTableFamily(family)
@@ -86,7 +92,8 @@ func forwardChains() ([]*nftables.Chain, error) {
 			return nil, fmt.Errorf("cannot list nftables chains: %w", err)
 		}
 		for _, ch := range chains {
-			if ch.Type == nftables.ChainTypeFilter && ch.Hooknum != nil && *ch.Hooknum == *nftables.ChainHookForward {
+			if ch.Type == nftables.ChainTypeFilter && ch.Hooknum != nil &&
+				(*ch.Hooknum == *nftables.ChainHookForward || *ch.Hooknum == *nftables.ChainHookInput) {
 				all = append(all, ch)
 			}
 		}

@@ -108,6 +108,9 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	n.bridge = bridge
 	n.slots.host, n.slots.subnet, n.slots.bridge, n.slots.mtu = n.host, subnet, bridge.Index, bridge.MTU
 	n.slots.doomed = &doomed{host: n.host, group: hash("doomed "+c.Name) | 1<<31}
+	if err := n.routeMetadata(); err != nil {
+		return nil, err
+	}
 	n.firewall = &firewall{name: "havn-" + c.Name, bridge: bridge.Name, subnet: subnet,
 		wanted: make(map[hostPort]netip.AddrPort)}
 	return n, n.adopt(ctx)
@@ -178,7 +181,7 @@ func (n *Network) adopt(ctx context.Context) error {
 	}
 	if err := n.firewall.letThrough(); err != nil {
 		// Others' tables may hold what this library cannot read. Where they drop nothing, all works nevertheless.
-		n.log.Warn("cannot look after other forward chains", "error", err)
+		n.log.Warn("cannot look after other chains", "error", err)
 	}
 	return n.firewall.rebuild()
 }
@@ -212,7 +215,7 @@ func (n *Network) destroy(ctx context.Context) error {
 		return err
 	}
 	if err := n.firewall.takeBack(); err != nil {
-		n.log.Warn("cannot look after other forward chains", "error", err)
+		n.log.Warn("cannot look after other chains", "error", err)
 	}
 	if err := n.firewall.remove(); err != nil {
 		return err
