@@ -332,16 +332,19 @@ func (c *Core) forget(arn string) {
 	}
 }
 
-const hurry = time.Nanosecond
-
 // hurryOldest ends the wait of the stopped tasks that are too many.
 func (c *Core) hurryOldest() {
 	for i := range len(c.stopped) - MaxStopped {
-		t := c.tasks[c.stopped[i]]
-		if t.life.CleanupWait != hurry {
-			t.life.CleanupWait = hurry
-			c.touch(c.stopped[i])
-		}
+		c.hurry(c.stopped[i], c.tasks[c.stopped[i]])
+	}
+}
+
+// hurry ends a stopped task's wait for its cleanup.
+func (c *Core) hurry(arn string, t *task) {
+	const atOnce = time.Nanosecond
+	if t.life.CleanupWait != atOnce {
+		t.life.CleanupWait = atOnce
+		c.touch(arn)
 	}
 }
 

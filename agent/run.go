@@ -95,6 +95,9 @@ func Run(ctx context.Context, c Config) error {
 	s.anew = func(ctx context.Context) { l.post(ctx, func(time.Time) { core.Anew() }) }
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(s.run(ctx)) })
+	if keeper, ok := c.Runtime.(Housekeeper); ok {
+		wg.Go(func() { l.housekeep(ctx, keeper) })
+	}
 	l.run(ctx)
 	wg.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"havn/lifecycle"
 	"havn/protocol"
@@ -19,4 +20,11 @@ type Runtime interface {
 	// Tasks lists the ARNs of all tasks that the runtime still holds anything of, so that an agent whose
 	// journal was lost can find what nobody wants any more and remove it.
 	Tasks(ctx context.Context) ([]string, error)
+}
+
+// Housekeeper is what a Runtime can be, too: one that keeps the node's disk tidy.
+type Housekeeper interface {
+	// Housekeep removes what nobody needs any more, as far as that is due. The disk is full if tasks should
+	// not be begun any more.
+	Housekeep(ctx context.Context, now time.Time) (full bool, err error)
 }

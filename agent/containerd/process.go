@@ -244,6 +244,9 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 		return fmt.Errorf("cannot remove the container's record: %w", err)
 	}
 	r.cgroups.remove(taskARN, id)
+	if err := r.imageUsed(ctx, taskARN, container, time.Now()); err != nil {
+		return fmt.Errorf("cannot note when the image was used: %w", err)
+	}
 	return os.RemoveAll(r.containerDir(taskARN, container))
 }
 

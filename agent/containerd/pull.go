@@ -38,7 +38,7 @@ func (r *Runtime) pull(ctx context.Context, task *protocol.Task, c *protocol.Con
 	} else if !errdefs.IsNotFound(err) {
 		return result, err
 	}
-	image, err := r.pulled(ctx, c.Image)
+	image, err := r.pulledFor(ctx, task, c)
 	result.FinishedAt = time.Now()
 	if err == nil {
 		result.Digest = image.digest()
@@ -46,12 +46,23 @@ func (r *Runtime) pull(ctx context.Context, task *protocol.Task, c *protocol.Con
 	return result, err
 }
 
-// pulled returns the image, present and unpacked.
-func (r *Runtime) pulled(ctx context.Context, ref string) (*image, error) {
-	name, err := canonical(ref)
+// pulledFor returns the image of a container, which it keeps from now on.
+func (r *Runtime) pulledFor(ctx context.Context, task *protocol.Task, c *protocol.Container) (*image, error) {
+	name, err := canonical(c.Image)
 	if err != nil {
 		return nil, err
 	}
+	if err := r.recordTask(task); err != nil {
+		return nil, err
+	}
+	if err := r.markImage(task.ARN, c.Name, name); err != nil {
+		return nil, err
+	}
+	return r.pulled(ctx, name)
+}
+
+// pulled returns the image, present and unpacked. Its name is canonical.
+func (r *Runtime) pulled(ctx context.Context, name string) (*image, error) {
 	// Whoever wants the same image waits, and then finds it.
 	done, err := r.pulls.lock(ctx, name)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
@@ -30,19 +31,21 @@ type Config struct {
 	// ShimPath and RuncPath name the two programs; empty means beside this program, else in PATH.
 	ShimPath, RuncPath string
 	Network            *network.Network
-	ImagePullBehavior  PullBehavior // empty means PullDefault
-	Log                *slog.Logger // nil means slog.Default
+	ImagePullBehavior  PullBehavior  // empty means PullDefault
+	ImageMaxAge        time.Duration // zero means DefaultImageMaxAge
+	Log                *slog.Logger  // nil means slog.Default
 }
 
 // Runtime is the agent's Runtime on an engine of its own. All methods may be called at the same time.
 type Runtime struct {
-	dataDir    string
-	runtimeDir string
-	name       string
-	shim, runc string // links in the runtime folder: they stay where they are when Havn is installed elsewhere
-	network    *network.Network
-	behavior   PullBehavior
-	log        *slog.Logger
+	dataDir     string
+	runtimeDir  string
+	name        string
+	shim, runc  string // links in the runtime folder: they stay where they are when Havn is installed elsewhere
+	network     *network.Network
+	behavior    PullBehavior
+	imageMaxAge time.Duration
+	log         *slog.Logger
 
 	engine     *engine
 	client     *client.Client
@@ -76,7 +79,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	}
 	r := &Runtime{
 		dataDir: c.DataDir, runtimeDir: c.RuntimeDir, name: c.Name, network: c.Network,
-		behavior: c.ImagePullBehavior, log: c.Log,
+		behavior: c.ImagePullBehavior, imageMaxAge: c.ImageMaxAge, log: c.Log,
 		shim: filepath.Join(c.RuntimeDir, shimName), runc: filepath.Join(c.RuntimeDir, runcName),
 		exits:   newExits(),
 		cgroups: newCgroups(cgroupRoot, c.Name),
@@ -139,6 +142,9 @@ func (c *Config) complete() error {
 	}
 	if c.ImagePullBehavior == "" {
 		c.ImagePullBehavior = PullDefault
+	}
+	if c.ImageMaxAge == 0 {
+		c.ImageMaxAge = DefaultImageMaxAge
 	}
 	if !c.ImagePullBehavior.valid() {
 		return fmt.Errorf("the image pull behavior %q is none of default, always, once, prefer-cached", c.ImagePullBehavior)

@@ -19,7 +19,8 @@ import (
 )
 
 func nodeCommand(open opener) *cobra.Command {
-	var serverURL, cluster, region, pull string
+	var serverURL, cluster, region string
+	var c nodeConfig
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "node --server URL",
@@ -37,7 +38,7 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 			if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 				return fmt.Errorf("--server %q is not a URL such as http://10.0.0.1:4566", serverURL)
 			}
-			if err := checkPullBehavior(pull); err != nil {
+			if err := c.check(); err != nil {
 				return err
 			}
 			sdk, err := config.LoadDefaultConfig(cmd.Context(), config.WithRegion(region))
@@ -60,7 +61,7 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 				return fmt.Errorf("data folder %s is a control plane's, with a node of its own; give this node another --data-dir", h.dir)
 			}
 			log := newLogger(cmd.ErrOrStderr(), verbose)
-			n, err := openNode(cmd.Context(), h, pull, log)
+			n, err := openNode(cmd.Context(), h, c, log)
 			if err != nil {
 				return err
 			}
@@ -76,7 +77,7 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 	f.StringVar(&serverURL, "server", "", "URL of the Havn to join")
 	f.StringVar(&cluster, "cluster", "", "cluster to be a container instance of (default: every cluster)")
 	f.StringVar(&region, "region", "us-east-1", "region of that Havn")
-	f.StringVar(&pull, "image-pull-behavior", "default", "default, always, once or prefer-cached")
+	c.flags(f)
 	f.BoolVarP(&verbose, "verbose", "v", false, "say more in the log")
 	if err := cmd.MarkFlagRequired("server"); err != nil {
 		panic(err)
@@ -93,7 +94,7 @@ type node struct {
 }
 
 // openNode opens the node, and adopts what an earlier process left running.
-func openNode(ctx context.Context, h home, pull string, log *slog.Logger) (*node, error) {
+func openNode(ctx context.Context, h home, c nodeConfig, log *slog.Logger) (*node, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a node needs root to run containers: use sudo, or --no-node for a control plane alone")
 	}
@@ -105,7 +106,8 @@ func openNode(ctx context.Context, h home, pull string, log *slog.Logger) (*node
 		return nil, err
 	}
 	run, err := containerd.Open(ctx, containerd.Config{
-		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net, ImagePullBehavior: containerd.PullBehavior(pull), Log: log,
+		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net,
+		ImagePullBehavior: containerd.PullBehavior(c.pull), ImageMaxAge: c.imageMaxAge, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, net.Close())

@@ -69,7 +69,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	var nodeErr error
 	var engine sync.WaitGroup
 	if !c.noNode {
-		engine.Go(func() { node, nodeErr = openNode(ctx, h, c.pull, log) })
+		engine.Go(func() { node, nodeErr = openNode(ctx, h, c.node, log) })
 	}
 	store, err := s.openState(ctx, c, h)
 	engine.Wait()

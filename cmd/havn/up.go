@@ -22,7 +22,7 @@ type upConfig struct {
 	dev     bool
 	noNode  bool
 	etcd    []string
-	pull    string
+	node    nodeConfig
 	verbose bool
 	given   []string // the flags that were given, as --name=value, without --detach and --data-dir
 }
@@ -59,7 +59,7 @@ first API call is answered. Tasks of an earlier run are found again.`,
 	f.BoolVar(&c.dev, "dev", false, "accept the access key test/test as root too; loopback only")
 	f.BoolVar(&c.noNode, "no-node", false, "a control plane alone: run no containers here")
 	f.StringSliceVar(&c.etcd, "etcd", nil, "endpoints of an etcd cluster to keep the state in, instead of the built-in one")
-	f.StringVar(&c.pull, "image-pull-behavior", "default", "when the node pulls: default, always, once or prefer-cached, as the ECS agent's ECS_IMAGE_PULL_BEHAVIOR")
+	c.node.flags(f)
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "say more in the log")
 	return cmd
 }
@@ -79,15 +79,7 @@ func (c upConfig) check() error {
 	if c.region == "" || strings.Trim(c.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return fmt.Errorf("--region %q is not a region name such as us-east-1", c.region)
 	}
-	return checkPullBehavior(c.pull)
-}
-
-func checkPullBehavior(name string) error {
-	switch name {
-	case "default", "always", "once", "prefer-cached":
-		return nil
-	}
-	return fmt.Errorf("--image-pull-behavior %s is none of default, always, once, prefer-cached", name)
+	return c.node.check()
 }
 
 func isLoopback(host string) bool {

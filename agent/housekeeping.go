@@ -1,0 +1,41 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"havn/lifecycle"
+)
+
+// housekeepEvery is how often the node's disk is looked at.
+const housekeepEvery = time.Minute
+
+// housekeep keeps the disk tidy until ctx ends. What it finds it tells the loop.
+func (l *loop) housekeep(ctx context.Context, keeper Housekeeper) {
+	tick := time.NewTicker(housekeepEvery)
+	defer tick.Stop()
+	for {
+		full, err := keeper.Housekeep(ctx, time.Now())
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("cannot keep the disk tidy", "error", err)
+		}
+		if full {
+			l.log.Warn("the disk is full: what stopped tasks have left is discarded")
+			l.post(ctx, func(time.Time) { l.core.MakeRoom() })
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// MakeRoom discards at once what is left of stopped tasks that the server knows to be stopped: their logs and folders.
+func (c *Core) MakeRoom() {
+	for _, arn := range c.stopped {
+		if t := c.tasks[arn]; t.known.Status == lifecycle.Stopped {
+			c.hurry(arn, t)
+		}
+	}
+}
