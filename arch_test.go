@@ -26,6 +26,7 @@ var mayImport = map[string]struct {
 	"wire":              {nil, "wire knows no product: it could serve any AWS API"},
 	"schedule":          {nil, "pure: placement is decided on values alone"},
 	"lifecycle":         {nil, "pure: a task's life is decided on values alone"},
+	"logquery":          {nil, "pure: what a pattern or a query says of events hangs on nothing else"},
 	"protocol":          {nil, "messages only; both ends of the node protocol import it"},
 	"state":             {[]string{"lifecycle"}, "state remembers; it decides nothing"},
 	"state/etcd":        {[]string{"state"}, "a Log knows bytes, not records"},
@@ -51,7 +52,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"schedule", "lifecycle"}
+var standardOnly = []string{"schedule", "lifecycle", "logquery"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",
