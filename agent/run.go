@@ -18,6 +18,7 @@ import (
 
 	"havn/lifecycle"
 	"havn/protocol"
+	"havn/reserve"
 )
 
 // Config is what a node needs to know.
@@ -68,7 +69,8 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	j, records, err := openJournal(filepath.Join(c.DataDir, "journal.db"), c.Log)
+	path := filepath.Join(c.DataDir, "journal.db")
+	j, records, err := openJournal(path, c.Log)
 	if err != nil {
 		return err
 	}
@@ -85,6 +87,7 @@ func Run(ctx context.Context, c Config) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	reserve.Keep(ctx, c.Log, path)
 	s := newSession(&c, id, j)
 	l := newLoop(core, j, &c)
 	l.reply = s.reply

@@ -32,7 +32,7 @@ func (r *Runtime) keepExited(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(engineRoot(r.dataDir), "io.containerd.metadata.v1.bolt", "meta.db")
+	path := metadataPath(r.dataDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil // never opened before
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,8 @@ import (
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+
+	"havn/reserve"
 )
 
 const (
@@ -37,6 +40,10 @@ type engine struct {
 
 func engineRoot(dataDir string) string { return filepath.Join(dataDir, "containerd") }
 
+func metadataPath(dataDir string) string {
+	return filepath.Join(engineRoot(dataDir), "io.containerd.metadata.v1.bolt", "meta.db")
+}
+
 // The state folder's names are part of every bundle's and socket's path, so they are short.
 func stateDir(runtimeDir string) string    { return filepath.Join(runtimeDir, "c") }
 func shimSockets(runtimeDir string) string { return filepath.Join(runtimeDir, "s") }
@@ -52,7 +59,7 @@ func bundles(runtimeDir string) string {
 // openEngine starts the server. Before it looks at what is there, but when it is sure that no other server does,
 // prepare is called.
 func openEngine(
-	ctx context.Context, dataDir, runtimeDir string, prepare func(context.Context) error,
+	ctx context.Context, dataDir, runtimeDir string, log *slog.Logger, prepare func(context.Context) error,
 ) (_ *engine, err error) {
 	if dir := shimSockets(runtimeDir); len(dir) > maxShimSocketDir {
 		return nil, fmt.Errorf("the runtime folder %s is too long: %d bytes at most",
@@ -128,6 +135,7 @@ func openEngine(
 		return nil, fmt.Errorf("cannot start containerd: %w", err)
 	}
 	e.server.Wait()
+	reserve.Keep(background, log, metadataPath(dataDir), filepath.Join(root, "io.containerd.snapshotter.v1."+snapshotter, "metadata.db"))
 	return e, nil
 }
 

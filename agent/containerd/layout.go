@@ -98,7 +98,7 @@ func (r *Runtime) recordTask(task *protocol.Task) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return err
 	}
-	return replaceFile(path, data, 0o600)
+	return replaceFile(path, data)
 }
 
 // readTaskRecord returns the zero record if there is none that can be read.
@@ -117,13 +117,20 @@ func readTaskRecord(dir string) (taskRecord, error) {
 	return rec, err
 }
 
-// replaceFile writes the file whole or not at all, unless the machine itself crashes.
-func replaceFile(path string, data []byte, mode os.FileMode) error {
-	temp := path + ".new"
-	if err := os.WriteFile(temp, data, mode); err != nil {
+// replaceFile writes the file whole or not at all, unless the machine itself crashes. Several may do so at a time.
+func replaceFile(path string, data []byte) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	_, err = temp.Write(data)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(temp.Name())
+	}
+	return err
 }
 
 // A container's process that was started once is never started again, so the mark is made before the start.

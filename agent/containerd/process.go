@@ -53,7 +53,10 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 	at := time.Now() // not after the process has begun, which may end before we hear of it
 	err = r.startProcess(ctx, id, dir)
 	if errdefs.IsNotFound(err) && before.IsZero() {
-		// What Create could not do. Now it is said why not.
+		// What Create could not do. Now it is said why not, unless what it left half-made is the reason.
+		if err := r.removeProcess(ctx, task.ARN, id); err != nil {
+			return lifecycle.Result{}, err
+		}
 		var rootfs []mount.Mount
 		if rootfs, err = r.prepare(ctx, task, c); err == nil {
 			if err = r.createProcess(ctx, task, c, rootfs); err == nil {

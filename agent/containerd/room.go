@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve is what a pull leaves free of the disk: Havn's state is on the same one as a rule, and who cannot write that
+// spare is what a pull leaves free of the disk: Havn's state is on the same one as a rule, and who cannot write that
 // cannot run. lookEvery is how often it is looked at while layers are unpacked, whose size nobody tells beforehand.
 const (
-	reserve   = 48 << 20
+	spare     = 48 << 20
 	lookEvery = 20 * time.Millisecond
 )
 
@@ -24,7 +24,7 @@ func room(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, fmt.Errorf("cannot see how much room is left: %w", err)
 	}
-	return int64(fs.Bavail)*fs.Bsize - reserve, nil
+	return int64(fs.Bavail)*fs.Bsize - spare, nil
 }
 
 // watchRoom ends the pull when there is no room left, until ctx ends.

@@ -106,7 +106,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		return nil, err
 	}
 	logTo(c.Log)
-	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, r.prepareAdoption); err != nil {
+	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, c.Log, r.prepareAdoption); err != nil {
 		return nil, err
 	}
 	if r.client, err = dial(r.engine.socket); err != nil {

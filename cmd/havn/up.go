@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"havn/reserve"
 )
 
 // upConfig is what the flags of `havn up` say.
@@ -139,6 +141,10 @@ func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err erro
 		return err
 	}
 	defer lock.Close()
+	// Where the disk is full, to start takes a few new files all the same.
+	if err := reserve.ThrowBallast(h.path("ballast")); err != nil {
+		return err
+	}
 	if err := c.remember(h); err != nil {
 		return err
 	}
@@ -149,6 +155,9 @@ func (c upConfig) serve(ctx context.Context, h home, log *slog.Logger) (err erro
 	}
 	if err != nil {
 		return err
+	}
+	if err := reserve.TakeBallast(h.path("ballast")); err != nil {
+		log.Warn("the disk is full", "error", err)
 	}
 	if err := announce(s.info); err != nil {
 		return errors.Join(err, s.stop())

@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"havn/reserve"
 	"havn/state"
 )
 
@@ -131,7 +132,9 @@ func start(ctx context.Context, c Config) (*Log, error) {
 		return nil, err
 	}
 	server.Start()
-	e := &embedded{server: server, lock: lock}
+	keeping, stop := context.WithCancel(context.Background())
+	reserve.Keep(keeping, c.Logger, filepath.Join(c.Dir, "member", "snap", "db"))
+	e := &embedded{server: server, lock: lock, stop: stop}
 	if err := e.ready(ctx); err != nil {
 		e.close()
 		return nil, err
@@ -191,6 +194,7 @@ type embedded struct {
 	server *etcdserver.EtcdServer
 	rpc    *grpc.Server // nil without a socket
 	lock   *os.File
+	stop   context.CancelFunc // of the room in reserve
 }
 
 func (e *embedded) ready(ctx context.Context) error {
@@ -225,6 +229,7 @@ func (e *embedded) close() error {
 	if e.rpc != nil {
 		e.rpc.Stop()
 	}
+	e.stop()
 	e.server.HardStop()
 	return e.lock.Close()
 }
