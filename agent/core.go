@@ -59,6 +59,7 @@ type Plan struct {
 
 	Cancel  []Work
 	Start   []Job
+	Health  bool               // a container's health has changed, and the server may want to know
 	Replies []protocol.Message // only after what they acknowledge has been saved
 	Reports []StateChange
 	Wake    time.Time // ask again then; zero = only after an event
@@ -73,6 +74,7 @@ type Core struct {
 	touched   []string // since the last plan, in order; may name one twice
 	alarms    alarms
 	saveFirst bool
+	health    bool // some container's has changed since the last plan
 	replies   []protocol.Message
 	stopped   []string // ARNs of stopped tasks, the oldest first
 
@@ -156,9 +158,17 @@ func (c *Core) Observe(arn string, r lifecycle.Result, now time.Time) {
 		// Nobody cancelled it. It must count as a failure, or it would be started again in a circle.
 		r.Canceled, r.Reason = false, "UnknownError: the work was interrupted"
 	}
+	before := t.life
 	t.life = t.life.Observe(r, now)
-	t.dirty = true
+	healthy := sameHealth(before, t.life)
+	c.health = c.health || !healthy
+	// Probes come without an end. One that says what was known is not worth a write: a new process makes another.
+	t.dirty = t.dirty || r.Effect.Verb != lifecycle.Probe || !healthy
 	c.touch(arn)
+}
+
+func sameHealth(a, b lifecycle.Task) bool {
+	return slices.EqualFunc(a.Containers, b.Containers, func(a, b lifecycle.Container) bool { return a.Health.Status == b.Health.Status })
 }
 
 // Reported notes that the server has accepted a report, or has refused it for good.
@@ -198,8 +208,8 @@ func (c *Core) touch(arn string) { c.touched = append(c.touched, arn) }
 // Next returns what must be done now, and takes it as done: what it starts is under way, what it reports
 // is being told.
 func (c *Core) Next(now time.Time) Plan {
-	p := Plan{SaveFirst: c.saveFirst, Replies: c.replies}
-	c.saveFirst, c.replies = false, nil
+	p := Plan{SaveFirst: c.saveFirst, Replies: c.replies, Health: c.health}
+	c.saveFirst, c.replies, c.health = false, nil, false
 	if c.newTimeline {
 		p.Timeline, c.newTimeline, p.SaveFirst = c.timeline, false, true
 	}
@@ -241,6 +251,9 @@ func (c *Core) nextAlarm() time.Time {
 }
 
 func (c *Core) next(arn string, t *task, now time.Time, p *Plan) {
+	if life, late := t.life.Elapse(now); late {
+		t.life, t.dirty = life, true
+	}
 	want, wake := t.life.Next(now)
 	if !wake.IsZero() && !t.wake.Equal(wake) {
 		heap.Push(&c.alarms, alarm{wake, arn})
@@ -261,6 +274,8 @@ func (c *Core) next(arn string, t *task, now time.Time, p *Plan) {
 		switch e.Verb {
 		case lifecycle.Remove, lifecycle.Disconnect, lifecycle.Discard:
 			p.SaveFirst = true // what it destroys must have been written down
+		case lifecycle.Start:
+			p.SaveFirst = p.SaveFirst || e.Round > 0 // as must the exit of the process before
 		}
 	}
 	c.count(arn, t)
@@ -371,6 +386,6 @@ func (a *alarms) Pop() any {
 
 func sortedEffects(m map[lifecycle.Effect]bool) []lifecycle.Effect {
 	return slices.SortedFunc(maps.Keys(m), func(a, b lifecycle.Effect) int {
-		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Verb, b.Verb))
+		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Round, b.Round))
 	})
 }

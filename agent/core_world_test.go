@@ -54,8 +54,11 @@ var programs = map[string]sim.Program{
 	"server":   {TermTime: 50 * time.Millisecond},
 	"stubborn": {IgnoresTerm: true},
 	"job":      {RunsFor: 300 * time.Millisecond},
+	"worker":   {RunsFor: 1500 * time.Millisecond},
 	"fails":    {RunsFor: 10 * time.Millisecond, ExitCode: 1},
 	"broken":   {NoCommand: true},
+	"sick":     {ProbeCode: 1},
+	"hangs":    {ProbeTime: time.Hour},
 }
 
 func newWorld(seed uint64) *world {
@@ -65,7 +68,7 @@ func newWorld(seed uint64) *world {
 		mustStop: map[string]bool{}, messages: map[string][]string{}, heard: map[string]lifecycle.Report{}}
 	w.runtime = sim.NewRuntime(sim.RuntimeConfig{Seed: seed, Programs: programs, Faults: sim.RuntimeFaults{
 		SlowPull: rarely(), PullError: rarely(), ConnectError: rarely(), CreateError: rarely(), StartError: rarely(), SlowStop: rarely(),
-		StopError: rarely(), RemoveError: rarely(), DisconnError: rarely(), DiscardError: rarely(), Exit: rarely(), OutOfMemory: rarely()}})
+		StopError: rarely(), RemoveError: rarely(), DisconnError: rarely(), DiscardError: rarely(), Exit: rarely(), OutOfMemory: rarely(), Sick: rarely()}})
 	w.boot()
 	return w
 }
@@ -171,6 +174,8 @@ func (w *world) checkPlan(p agent.Plan) {
 		switch {
 		case !there:
 			w.broken("%v starts for a task that is forgotten", job.Effect)
+		case w.runtime.OutOfOrder(job.Task.ARN, job.Effect, record.Life) != "":
+			w.broken("%s", w.runtime.OutOfOrder(job.Task.ARN, job.Effect, record.Life))
 		case record.Life.Desired == lifecycle.Stopped && slices.Contains([]lifecycle.Verb{lifecycle.Connect, lifecycle.Pull, lifecycle.Create,
 			lifecycle.Start}, job.Effect.Verb):
 			w.broken("%v starts for a task that should stop", job.Effect)
@@ -192,6 +197,9 @@ func (w *world) checkPlan(p agent.Plan) {
 }
 
 func (w *world) checkNode() {
+	if amiss := w.runtime.Amiss(); amiss != "" {
+		w.broken("%s", amiss)
+	}
 	for arn, doc := range w.docs {
 		for _, c := range doc.Containers {
 			if n := w.runtime.Starts(arn, c.Name); n > 1 {
@@ -223,9 +231,30 @@ func (w *world) assign() {
 	for i := range 1 + w.IntN(3) {
 		doc.Containers = append(doc.Containers, protocol.Container{Name: fmt.Sprint("c", i), Image: images[w.IntN(len(images))],
 			Essential: i == 0 || w.IntN(2) == 0, PortMappings: []protocol.PortMapping{{ContainerPort: 80, HostPort: uint16(w.IntN(3)) * 8000}}})
+		w.drawLife(&doc.Containers[i], doc.Containers[:i])
 	}
 	w.docs[doc.ARN], w.assigned[doc.ARN] = doc, false
 	w.send(doc)
+}
+
+// drawLife draws what a container waits for, whether it is started again, and how its health is found out.
+func (w *world) drawLife(c *protocol.Container, before []protocol.Container) {
+	if w.IntN(2) == 0 {
+		c.HealthCheckType = "docker"
+		c.DockerConfig = &protocol.DockerConfig{Config: fmt.Sprintf(`{"Healthcheck":{"Test":["CMD","check"],"Interval":%d,"Timeout":1000000000,"Retries":%d}}`,
+			time.Duration(1+w.IntN(3))*time.Second, 1+w.IntN(2))}
+	}
+	if w.IntN(3) == 0 {
+		c.RestartPolicy = &protocol.RestartPolicy{Enabled: true, RestartAttemptPeriod: 1, IgnoredExitCodes: []int{w.IntN(3)}}
+	}
+	c.StartTimeout = int64(w.IntN(3) * 3)
+	for _, on := range before {
+		switch condition := []string{"START", "COMPLETE", "SUCCESS", "HEALTHY"}[w.IntN(4)]; {
+		case w.IntN(3) > 0 || condition == "HEALTHY" && on.HealthCheckType == "":
+		default:
+			c.DependsOn = append(c.DependsOn, protocol.Dependency{Container: on.Name, Condition: condition})
+		}
+	}
 }
 
 // resend says again, or for the first time, where a task should get to.

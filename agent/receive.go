@@ -96,6 +96,10 @@ func (c *Core) acceptStart(t protocol.Task, cluster string, now time.Time) (refu
 		t.ClusterARN = cluster
 	}
 	reason := checkTask(&t)
+	var containers []lifecycle.Spec
+	if reason == "" {
+		containers, reason = specs(&t)
+	}
 	if _, live := c.Tasks(); reason == "" && live >= MaxTasks {
 		reason = fmt.Sprintf("the node has %d tasks, and takes no more", live)
 	}
@@ -105,17 +109,8 @@ func (c *Core) acceptStart(t protocol.Task, cluster string, now time.Time) (refu
 		c.add(protocol.Task{ARN: t.ARN, ClusterARN: t.ClusterARN}, lifecycle.Refused(reason, now))
 		return reason
 	}
-	c.add(t, lifecycle.New(specs(&t), c.settings))
+	c.add(t, lifecycle.New(containers, c.settings))
 	return ""
-}
-
-func specs(t *protocol.Task) []lifecycle.Spec {
-	var all []lifecycle.Spec
-	for _, c := range t.Containers {
-		all = append(all, lifecycle.Spec{Name: c.Name, Essential: c.Essential,
-			StopTimeout: time.Duration(c.StopTimeout) * time.Second})
-	}
-	return all
 }
 
 func checkARN(arn string) string {

@@ -15,11 +15,16 @@ const (
 	Pull Verb = "pull"
 	// Create makes a container, ready to start: root file system, namespaces, cgroup, log file.
 	Create Verb = "create"
-	// Start starts the container's process. A process that has run once is never started again: Start on
-	// a container that has already exited succeeds, and Wait tells how it ended.
+	// Start starts the container's process of a round. A process that has run once is never started again:
+	// Start in a round whose process has already exited succeeds, and Wait tells how it ended. In a later
+	// round it clears away the process of the round before, which has ended, and starts a new one in the
+	// same container: same root file system, same network, same log.
 	Start Verb = "start"
-	// Wait lasts as long as the container runs. Its result is the exit.
+	// Wait lasts as long as the process of a round runs. Its result is the exit.
 	Wait Verb = "wait"
+	// Probe runs the container's health check once, in the container, for at most Timeout. It succeeds
+	// with whatever exit code that ended; it fails if it could not be run.
+	Probe Verb = "probe"
 	// Stop sends the stop signal, waits Grace, then kills. Its result says that the process is gone; the
 	// exit itself is Wait's to tell. To stop what does not run, or never ran, is success.
 	Stop Verb = "stop"
@@ -40,8 +45,13 @@ type Effect struct {
 	// and Remove without a name are about every container that the runtime holds of the task: of a task
 	// that nobody remembers, no name is known.
 	Container string
+	// Round is, for Start, Wait and Probe, which process of the container is meant: 0 is the first, and
+	// each restart makes another.
+	Round int
 	// Grace is, for Stop, the time from the stop signal to SIGKILL.
 	Grace time.Duration
+	// Timeout is, for Probe, after how long it is ended, and has failed.
+	Timeout time.Duration
 }
 
 // Result is how an effect ended.
@@ -55,11 +65,12 @@ type Result struct {
 	Reason string
 
 	// What was seen; each is set only by the verbs named.
-	StartedAt   time.Time // Pull: work began; Start: the process began
+	StartedAt   time.Time // Pull, Probe: work began; Start: the process began
 	FinishedAt  time.Time // Pull: work ended; Wait: the process ended
 	Digest      string    // Pull: sha256:... of the image, empty if it never had a registry's
 	RuntimeID   string    // Create: id of the container in the runtime, 64 hex
-	ExitCode    int       // Wait
+	ExitCode    int       // Wait, Probe; of a probe that took too long, -1
+	Output      string    // Probe: what it wrote, at least the first MaxOutput bytes
 	OutOfMemory bool      // Wait: the kernel killed the process for its memory limit
 	Bindings    []Binding // Connect
 }

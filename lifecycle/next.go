@@ -4,8 +4,8 @@ import "time"
 
 // Next names the effects that should be under way now, and when to ask again if nothing is observed
 // before; zero means never. The shell starts those that are not under way, and cancels those under way
-// that are not named. Two effects of one container overlap only where Next names both (Wait and Stop);
-// else the shell lets the cancelled one end before it starts the next.
+// that are not named. Two effects of one container overlap only where Next names both (Wait and Stop, or
+// Wait and Probe); else the shell lets the cancelled one end before it starts the next.
 func (t Task) Next(now time.Time) (want []Effect, wake time.Time) {
 	w := wanted{now: now}
 	running := t.Desired != Stopped
@@ -29,20 +29,28 @@ func (t Task) nextOf(c Container, running bool, w *wanted) {
 	stop := Effect{Verb: Stop, Container: c.Name, Grace: t.grace(c)}
 	switch c.Phase {
 	case Waiting: // here and below: a task that should stop has ended what had not been created
-		w.add(Effect{Verb: Pull, Container: c.Name})
+		if ready, until := t.mayBegin(c); ready {
+			w.add(Effect{Verb: Pull, Container: c.Name})
+		} else if !until.IsZero() {
+			w.at(until)
+		}
 	case Pulled:
 		if t.Connected {
 			w.add(Effect{Verb: Create, Container: c.Name})
 		}
 	case Created:
 		if running {
-			w.add(Effect{Verb: Start, Container: c.Name})
-		} else {
+			w.add(Effect{Verb: Start, Container: c.Name, Round: c.Round})
+		} else if t.isLeft(c.Name) {
 			w.retry(c.Retry, stop) // a start whose end we did not see may have succeeded
 		}
 	case Started:
-		w.add(Effect{Verb: Wait, Container: c.Name})
-		if !running && !c.Stopped {
+		w.add(Effect{Verb: Wait, Container: c.Name, Round: c.Round})
+		switch {
+		case running && c.Check.On():
+			probe, due := c.probe()
+			w.retry(Retry{At: due}, probe)
+		case !running && !c.Stopped && t.isLeft(c.Name):
 			w.retry(c.Retry, stop)
 		}
 	case Ended: // also while the others run on: a container that is not essential is cleared away
@@ -80,8 +88,15 @@ func (w *wanted) add(e Effect) { w.effects = append(w.effects, e) }
 func (w *wanted) retry(r Retry, e Effect) {
 	if !w.now.Before(r.At) {
 		w.add(e)
-	} else if w.wake.IsZero() || r.At.Before(w.wake) {
-		w.wake = r.At
+	} else {
+		w.at(r.At)
+	}
+}
+
+// at asks to be woken then. What is due now is Elapse's to see.
+func (w *wanted) at(t time.Time) {
+	if w.now.Before(t) && (w.wake.IsZero() || t.Before(w.wake)) {
+		w.wake = t
 	}
 }
 

@@ -118,7 +118,7 @@ func (t Task) reportOf(c Container, rewound bool) ContainerReport {
 		Exited: c.Exited, ExitCode: c.ExitCode}
 	ran := !c.StartedAt.IsZero()
 	switch {
-	case ran && (rewound || c.Phase == Started):
+	case ran && (rewound || c.Phase.before(Ended)): // also between two rounds: the server hears of no restart
 		r.Status, r.Reason, r.Exited, r.ExitCode = Running, "", false, 0
 	case !c.Phase.before(Ended):
 		r.Status = Stopped

@@ -9,19 +9,24 @@ import (
 //
 //	          Pull           Create          Start           exit          Remove
 //	WAITING --------> PULLED ------> CREATED ------> STARTED -----> ENDED --------> REMOVED
-//	   |                 |              |                             ^
-//	   +-----------------+--------------+--- failure, or stop --------+
+//	   |                 |            |  ^  next round  |              ^
+//	   |                 |            |  +--------------+              |
+//	   +-----------------+------------+------ failure, or stop --------+
 //
 // and its task, which is done with its containers and then with itself:
 //
-//	         all STARTED            all REMOVED, network gone         after a while: Discard
+//	         all were STARTED         all REMOVED, network gone         after a while: Discard
 //	PENDING -------------> RUNNING ---------------------------> STOPPED - - - - - - - > forgotten
 //	   |                                                           ^
 //	   +------------------ failure, or stop -----------------------+
 //
-// Pull runs beside Connect and beside other Pulls; Create needs its own Pull, and Connect. Every arrow
-// points one way. Which effects are wanted follows from where the containers are and from the desired
-// status alone, so the same answer is found again by a new process that reads the value from a journal.
+// Pull waits for what the container depends on, and runs beside Connect and beside other Pulls; Create
+// needs its own Pull, and Connect. Stop waits for the containers that depend on this one. Each exit that a
+// restart policy makes good begins a new round, and round and phase together, like the digits of a number,
+// only grow: every arrow points one way. Which effects are wanted follows from where the containers are
+// and from the desired status alone, so the same answer is found again by a new process that reads the
+// value from a journal; and as effects and their results name the round, what comes late from an older one
+// is known for what it is.
 
 // MaxReason is how many characters of a reason are kept or reported, as ECS does.
 const MaxReason = 1024
@@ -63,23 +68,32 @@ type Spec struct {
 	Name        string
 	Essential   bool
 	StopTimeout time.Duration // zero = the node's
+	// DependsOn is whom it waits for, named by the user or implied; CheckOrder says whether that can work.
+	DependsOn []Dependency `json:",omitempty"`
+	// StartTimeout is how long others wait for it to complete, or to be healthy; zero = for ever.
+	StartTimeout time.Duration `json:",omitempty"`
+	Restart      RestartPolicy `json:",omitzero"`
+	Check        HealthCheck   `json:",omitzero"`
 }
 
 // Container is what has been seen of a container. Writer: Observe, and Stop where it never started.
 type Container struct {
 	Spec
 	Phase         Phase
+	Round         int       `json:",omitempty"` // which process this is about: 0 is the first
+	Restarts      int       `json:",omitempty"` // how often it was started again
 	Reason        string    `json:",omitempty"` // why it failed, as ECS words it
 	Digest        string    `json:",omitempty"`
 	RuntimeID     string    `json:",omitempty"`
 	PullStartedAt time.Time `json:",omitzero"`
 	PullStoppedAt time.Time `json:",omitzero"`
-	StartedAt     time.Time `json:",omitzero"` // zero = it never ran
+	StartedAt     time.Time `json:",omitzero"` // the last time; zero = it never ran
 	FinishedAt    time.Time `json:",omitzero"`
-	Exited        bool      `json:",omitempty"` // ExitCode says how
+	Exited        bool      `json:",omitempty"` // ExitCode says how; of one that runs again, the last time
 	ExitCode      int       `json:",omitempty"`
 	Stopped       bool      `json:",omitempty"` // Stop is done; what is missing is the exit
 	Retry         Retry     `json:",omitzero"`
+	Health        Health    `json:",omitzero"`
 }
 
 // Retry remembers the failures of an effect that must succeed one day: Stop, Remove, Disconnect, Discard.
@@ -171,7 +185,7 @@ func (t Task) Observe(r Result, now time.Time) Task {
 	default:
 		for i := range t.Containers {
 			if t.Containers[i].Name == r.Effect.Container {
-				t.Containers[i].observe(r, now)
+				t.Containers[i].observe(r, t.Desired != Stopped, now)
 			}
 		}
 	}
@@ -215,8 +229,12 @@ func (t *Task) observeDiscard(r Result, now time.Time) {
 	}
 }
 
-// observe folds in a result that came when its verb was due; any other is old news.
-func (c *Container) observe(r Result, now time.Time) {
+// observe folds in a result that came when its verb was due; any other is old news, and so is one of an
+// earlier round.
+func (c *Container) observe(r Result, running bool, now time.Time) {
+	if verb := r.Effect.Verb; (verb == Start || verb == Wait || verb == Probe) && r.Effect.Round != c.Round {
+		return
+	}
 	failed := r.Reason != "" && !r.Canceled
 	done := r.Reason == "" && !r.Canceled
 	switch verb := r.Effect.Verb; {
@@ -240,16 +258,25 @@ func (c *Container) observe(r Result, now time.Time) {
 	case verb == Start && c.Phase == Created:
 		switch {
 		case done:
-			c.Phase, c.StartedAt = Started, orNow(r.StartedAt, now)
+			c.Phase, c.StartedAt, c.Restarts = Started, orNow(r.StartedAt, now), c.Round
+			if c.Check.On() {
+				c.Health = Health{Status: UnknownHealth, Since: c.StartedAt}
+			}
 		case failed:
 			c.end(r.Reason, now)
 		}
 	case verb == Wait && c.Phase == Started:
 		switch {
+		case done && running && c.Restart.again(orNow(r.FinishedAt, now).Sub(c.StartedAt), r.ExitCode):
+			c.nextRound(r)
 		case done:
 			c.exit(r, now)
 		case failed: // there is nothing to wait for
 			c.end(r.Reason, now)
+		}
+	case verb == Probe && c.Phase == Started:
+		if running && !r.Canceled {
+			c.probed(r, now)
 		}
 	case verb == Stop && (c.Phase == Created || c.Phase == Started):
 		switch {
@@ -289,8 +316,8 @@ func (c *Container) end(reason string, at time.Time) {
 
 // settle draws the conclusions: what one container's end means for the others, and where the task is.
 func (t *Task) settle(now time.Time) {
-	for _, c := range t.Containers {
-		if !c.Phase.before(Ended) && c.Essential {
+	for again := true; again; again = t.giveUp(now) { // the end of one may be that of those that wait for it
+		if slices.ContainsFunc(t.Containers, func(c Container) bool { return c.Essential && !c.Phase.before(Ended) }) {
 			t.wantStop(now)
 		}
 	}
@@ -300,7 +327,7 @@ func (t *Task) settle(now time.Time) {
 	switch {
 	case t.Desired == Stopped && t.Last != Stopped && t.all(Removed) && t.Disconnected:
 		t.Last, t.StoppedAt = Stopped, now
-	case t.Desired != Stopped && t.Last == Pending && t.all(Started):
+	case t.Desired != Stopped && t.Last == Pending && t.allBegan():
 		t.Last, t.RunningAt = Running, now
 	}
 }
@@ -319,6 +346,11 @@ func (t *Task) wantStop(now time.Time) {
 // all reports whether every container has come at least as far as p.
 func (t *Task) all(p Phase) bool {
 	return !slices.ContainsFunc(t.Containers, func(c Container) bool { return c.Phase.before(p) })
+}
+
+// allBegan reports whether every container runs, or did, or never will.
+func (t *Task) allBegan() bool {
+	return !slices.ContainsFunc(t.Containers, func(c Container) bool { return c.Phase.before(Started) && c.Round == 0 })
 }
 
 func orNow(t, now time.Time) time.Time {

@@ -16,9 +16,14 @@ import (
 
 // TestTranscripts replays the stories in testdata. Commands:
 //
-//	new NAME[:non-essential][:stop=5s] ...   a task of these containers
+//	new NAME[:non-essential][:stop=5s] ...   a task of these containers; further properties:
+//	    :after/NAME/CONDITION                whom it depends on
+//	    :start-timeout/10s                   how long others wait for it
+//	    :restart/60s[/CODE ...]              a restart policy: its period, and exit codes that it ignores
+//	    :check/30s/5s/3/20s                  a health check: interval, timeout, retries, start period
 //	unknown | refused REASON                 a task of another birth
-//	VERB [container] [key=value ...]         an effect ended: ok, fail="reason", canceled, digest= id= exit= oom ports=
+//	VERB [container] [key=value ...]         an effect ended: ok, fail, canceled, digest= id= exit= oom port= round=
+//	                                         what fails says why below; a probe says there what it wrote
 //	stop-task                                the server wants it stopped
 //	at 3s                                    the time, since the beginning
 //	told                                     the server has accepted what there is to tell
@@ -63,6 +68,7 @@ func (s *story) command(d *datadriven.TestData) string {
 			d.Fatalf(s.T, "%v", err)
 		}
 		s.now = epoch.Add(since)
+		s.task, _ = s.task.Elapse(s.now)
 	case "told":
 		report, news := s.task.Tell(s.known)
 		if !news {
@@ -80,19 +86,48 @@ func (s *story) spec(arg string) lifecycle.Spec {
 	parts := strings.Split(arg, ":")
 	spec := lifecycle.Spec{Name: parts[0], Essential: true}
 	for _, p := range parts[1:] {
-		if p == "non-essential" {
+		words := strings.Split(p, "/")
+		switch words[0] {
+		case "non-essential":
 			spec.Essential = false
-		} else if d, err := time.ParseDuration(strings.TrimPrefix(p, "stop=")); err == nil {
-			spec.StopTimeout = d
-		} else {
-			s.Fatalf("unknown property %q", p)
+		case "after":
+			spec.DependsOn = append(spec.DependsOn, lifecycle.Dependency{On: words[1], Until: lifecycle.Condition(words[2])})
+		case "start-timeout":
+			spec.StartTimeout = s.duration(words[1])
+		case "restart":
+			spec.Restart = lifecycle.RestartPolicy{Enabled: true, Period: s.duration(words[1])}
+			for _, code := range words[2:] {
+				spec.Restart.Ignored = append(spec.Restart.Ignored, s.number(code))
+			}
+		case "check":
+			spec.Check = lifecycle.HealthCheck{Interval: s.duration(words[1]), Timeout: s.duration(words[2]),
+				Retries: s.number(words[3]), StartPeriod: s.duration(words[4])}
+		default:
+			spec.StopTimeout = s.duration(strings.TrimPrefix(p, "stop="))
 		}
 	}
 	return spec
 }
 
+func (s *story) duration(text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return d
+}
+
+func (s *story) number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return n
+}
+
 func (s *story) result(d *datadriven.TestData) lifecycle.Result {
 	r := lifecycle.Result{Effect: lifecycle.Effect{Verb: lifecycle.Verb(d.Cmd)}}
+	round := -1
 	for _, arg := range d.CmdArgs {
 		value := ""
 		if len(arg.Vals) > 0 {
@@ -114,6 +149,8 @@ func (s *story) result(d *datadriven.TestData) lifecycle.Result {
 			r.StartedAt, r.FinishedAt = s.now.Add(-took), s.now
 		case "id":
 			r.RuntimeID = value
+		case "round":
+			round = s.number(value)
 		case "oom":
 			r.OutOfMemory = true
 		case "exit":
@@ -128,6 +165,20 @@ func (s *story) result(d *datadriven.TestData) lifecycle.Result {
 				d.Fatalf(s.T, "unknown argument %s", arg)
 			}
 			r.Effect.Container = arg.Key
+		}
+	}
+	if r.Effect.Verb == lifecycle.Probe && r.Reason == "" {
+		r.Output, r.StartedAt = d.Input, s.now
+	}
+	switch r.Effect.Verb {
+	case lifecycle.Start, lifecycle.Wait, lifecycle.Probe:
+		for _, c := range s.task.Containers {
+			if c.Name == r.Effect.Container {
+				r.Effect.Round = c.Round
+			}
+		}
+		if round >= 0 {
+			r.Effect.Round = round
 		}
 	}
 	return r
@@ -154,6 +205,15 @@ func (s *story) state() string {
 	fmt.Fprintf(&b, "%s, desired %s", t.Last, t.Desired)
 	for _, c := range t.Containers {
 		fmt.Fprintf(&b, "; %s %s", c.Name, c.Phase)
+		if c.Round > 0 {
+			fmt.Fprintf(&b, " (round %d, %d restarts)", c.Round, c.Restarts)
+		}
+		if h := c.Health; h.Status != "" {
+			fmt.Fprintf(&b, " %s since %s", h.Status, h.Since.Sub(epoch))
+		}
+		if h := c.Health; !h.ProbedAt.IsZero() {
+			fmt.Fprintf(&b, " (%d failures, exit %d %q)", h.Failures, h.ExitCode, h.Output)
+		}
 	}
 	want, wake := t.Next(s.now)
 	b.WriteString("\nwant:")
@@ -180,6 +240,12 @@ func show(e lifecycle.Effect) string {
 	s := string(e.Verb)
 	if e.Container != "" {
 		s += "(" + e.Container + ")"
+	}
+	if e.Round != 0 {
+		s += fmt.Sprintf("#%d", e.Round)
+	}
+	if e.Timeout != 0 {
+		s += "/" + e.Timeout.String()
 	}
 	if e.Grace != 0 {
 		s += "/" + e.Grace.String()

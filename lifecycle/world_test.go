@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -37,19 +38,58 @@ type world struct {
 
 	underway map[lifecycle.Effect]bool // true = cancelled
 	made     map[string]*process
+	last     map[string]process // what became of each, also when it is removed
 	network  bool
 	trouble  string // the first broken promise
 }
 
-type process struct{ started, ended bool }
+// process is the last one of a container.
+type process struct {
+	round          int
+	started, ended bool
+	from, to       time.Time
+	code           int
+	well           bool // its last probe said so
+}
 
 func newWorld(c chance) *world {
-	var specs []lifecycle.Spec
-	for i := range 1 + c.below(3) {
-		specs = append(specs, lifecycle.Spec{Name: fmt.Sprint("c", i), Essential: i == 0 || c.below(2) == 0})
+	specs := drawSpecs(c)
+	if why := lifecycle.CheckOrder(specs); why != "" {
+		panic(why)
 	}
 	return &world{chance: c, now: epoch, task: lifecycle.New(specs, lifecycle.Settings{CleanupWait: time.Minute}),
-		underway: map[lifecycle.Effect]bool{}, made: map[string]*process{}}
+		underway: map[lifecycle.Effect]bool{}, made: map[string]*process{}, last: map[string]process{}}
+}
+
+// drawSpecs draws containers; each may depend on those before it, in whatever order they stand.
+func drawSpecs(c chance) []lifecycle.Spec {
+	var specs []lifecycle.Spec
+	conditions := []lifecycle.Condition{lifecycle.UntilCreated, lifecycle.UntilStarted, lifecycle.UntilComplete, lifecycle.UntilSuccess, lifecycle.UntilHealthy}
+	count := 1 + c.below(3)
+	essential := c.below(count)
+	for i := range count {
+		s := lifecycle.Spec{Name: fmt.Sprint("c", i), Essential: i == essential || c.below(3) == 0}
+		if c.below(2) == 0 {
+			s.Check = lifecycle.HealthCheck{Interval: 3 * time.Second, Timeout: time.Second, Retries: 1 + c.below(2),
+				StartPeriod: time.Duration(c.below(2)) * 5 * time.Second}
+		}
+		if c.below(3) == 0 {
+			s.Restart = lifecycle.RestartPolicy{Enabled: true, Period: 2 * time.Second, Ignored: []int{3}}
+		}
+		if c.below(3) == 0 {
+			s.StartTimeout = 4 * time.Second
+		}
+		for _, on := range specs {
+			if until := conditions[c.below(len(conditions))]; c.below(3) == 0 && (until != lifecycle.UntilHealthy || on.Check.On()) {
+				s.DependsOn = append(s.DependsOn, lifecycle.Dependency{On: on.Name, Until: until})
+			}
+		}
+		specs = append(specs, s)
+	}
+	if c.below(2) == 0 {
+		slices.Reverse(specs)
+	}
+	return specs
 }
 
 func (w *world) broken(format string, args ...any) {
@@ -69,9 +109,9 @@ func (w *world) step() {
 		w.task = w.task.Stop(w.now)
 	case n == 1 && !w.healed:
 		clear(w.underway) // a crash: what was being done may be done, nobody was told
-	case n == 2:
+	case n < 4:
 		w.exitOne()
-	case n < 5:
+	case n < 6:
 		w.now = w.now.Add(time.Duration(w.below(5000)) * time.Millisecond)
 	default:
 		w.endOne()
@@ -85,6 +125,7 @@ func (w *world) step() {
 
 // shell cancels and starts effects as Next says.
 func (w *world) shell() {
+	w.task, _ = w.task.Elapse(w.now)
 	want, _ := w.task.Next(w.now)
 	for e := range w.underway {
 		if !slices.Contains(want, e) {
@@ -94,6 +135,7 @@ func (w *world) shell() {
 	for _, e := range want {
 		if _, there := w.underway[e]; !there && !w.blocked(e) {
 			w.underway[e] = false
+			w.checkOrder(e)
 		}
 	}
 }
@@ -110,8 +152,44 @@ func (w *world) blocked(e lifecycle.Effect) bool {
 func (w *world) exitOne() {
 	for _, name := range slices.Sorted(maps.Keys(w.made)) {
 		if p := w.made[name]; p.started && !p.ended && w.below(2) == 0 {
-			p.ended = true
+			p.end(w.now, []int{0, 1, 3}[w.below(3)])
 			return
+		}
+	}
+}
+
+func (p *process) end(at time.Time, code int) { p.ended, p.to, p.code = true, at, code }
+
+// checkOrder says from the world's own facts whether an effect comes too early.
+func (w *world) checkOrder(e lifecycle.Effect) {
+	for _, c := range w.task.Containers {
+		for _, d := range c.DependsOn {
+			on, made := w.last[d.On]
+			if p := w.made[d.On]; p != nil {
+				on, made = *p, true
+			}
+			failed := slices.ContainsFunc(w.task.Containers, func(o lifecycle.Container) bool { return o.Name == d.On && o.Reason != "" })
+			switch {
+			case e.Verb == lifecycle.Pull && e.Container == c.Name:
+				came := map[lifecycle.Condition]bool{
+					lifecycle.UntilCreated:  made,
+					lifecycle.UntilStarted:  on.started,
+					lifecycle.UntilComplete: on.ended || failed, // what failed is removed, whatever it is
+					lifecycle.UntilSuccess:  on.ended && on.code == 0,
+					lifecycle.UntilHealthy:  on.started && on.well,
+				}
+				if !came[d.Until] {
+					w.broken("%s begins before %s has come to %s: %+v", c.Name, d.On, d.Until, on)
+				}
+			case e.Verb == lifecycle.Start && e.Container == d.On && (d.Until == lifecycle.UntilComplete || d.Until == lifecycle.UntilSuccess):
+				if w.made[c.Name] != nil {
+					w.broken("%s starts again; %s has begun because it had ended", d.On, c.Name)
+				}
+			case e.Verb == lifecycle.Stop && e.Container == d.On && on.started && !on.ended:
+				if p := w.made[c.Name]; p != nil && p.started && !p.ended && (c.Phase == lifecycle.Created || c.Phase == lifecycle.Started) {
+					w.broken("%s stops before %s, which depends on it", d.On, c.Name)
+				}
+			}
 		}
 	}
 }
@@ -128,10 +206,7 @@ func (w *world) endOne() {
 		return
 	}
 	slices.SortFunc(can, func(a, b lifecycle.Effect) int { // maps have no order, seeds need one
-		if a.Container+string(a.Verb) < b.Container+string(b.Verb) {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Verb, b.Verb), cmp.Compare(a.Round, b.Round))
 	})
 	e := can[w.below(len(can))]
 	cancelled := w.underway[e]
@@ -174,24 +249,68 @@ func (w *world) do(e lifecycle.Effect, r *lifecycle.Result) {
 		switch {
 		case p == nil:
 			w.broken("start of %s, which is not created", e.Container)
-		default:
-			p.started = true // and once only: Start of what has run does nothing
+		case !p.started: // and once only: Start of what has run in this round does nothing
+			*p = process{started: true, from: w.now}
+		case e.Round > p.round:
+			w.checkRestart(e, p)
+			*p = process{round: e.Round, started: true, from: w.now}
+		}
+		if p != nil {
+			r.StartedAt = p.from
 		}
 	case lifecycle.Wait:
-		if p == nil || !p.started {
+		switch {
+		case p == nil || !p.started:
 			r.Reason = "nothing to wait for"
+		case p.round != e.Round:
+			w.broken("wait for process %d of %s, of which there is %d", e.Round, e.Container, p.round)
+		default:
+			r.FinishedAt, r.ExitCode = p.to, p.code
+		}
+	case lifecycle.Probe:
+		r.StartedAt = w.now
+		switch {
+		case p == nil || !p.started:
+			w.broken("probe of %s, which does not run", e.Container)
+		case p.ended:
+			r.Reason = "it does not run"
+		case w.healed:
+			p.well = true
+		default:
+			r.ExitCode = w.below(2)
+			p.well = r.ExitCode == 0
 		}
 	case lifecycle.Stop:
-		if p != nil && p.started {
-			p.ended = true
+		if p != nil && p.started && !p.ended {
+			p.end(w.now, 137)
 		}
 	case lifecycle.Remove:
+		if p != nil {
+			w.last[e.Container] = *p
+		}
 		delete(w.made, e.Container)
 	case lifecycle.Disconnect:
 		if len(w.made) > 0 {
 			w.broken("disconnect with %d containers there", len(w.made))
 		}
 		w.network = false
+	}
+}
+
+// checkRestart says whether a further process may follow the last one.
+func (w *world) checkRestart(e lifecycle.Effect, p *process) {
+	for _, c := range w.task.Containers {
+		if c.Name != e.Container {
+			continue
+		}
+		switch ran := p.to.Sub(p.from); {
+		case !p.ended:
+			w.broken("%s starts again, and still runs", c.Name)
+		case e.Round != p.round+1:
+			w.broken("%s goes from round %d to %d", c.Name, p.round, e.Round)
+		case !c.Restart.Enabled || ran < c.Restart.Period || slices.Contains(c.Restart.Ignored, p.code):
+			w.broken("%s starts again, by %+v, after %v and exit code %d", c.Name, c.Restart, ran, p.code)
+		}
 	}
 }
 
@@ -212,13 +331,13 @@ func (w *world) check(before lifecycle.Task) {
 		verbs[e.Container][e.Verb] = true
 		if t.Desired == lifecycle.Stopped {
 			switch e.Verb {
-			case lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start:
+			case lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start, lifecycle.Probe:
 				w.broken("%s is wanted of a task that should stop", show(e))
 			}
 		}
 	}
 	for name, v := range verbs {
-		if name != "" && len(v) > 1 && !(len(v) == 2 && v[lifecycle.Wait] && v[lifecycle.Stop]) {
+		if name != "" && len(v) > 1 && !(len(v) == 2 && v[lifecycle.Wait] && (v[lifecycle.Stop] || v[lifecycle.Probe])) {
 			w.broken("wanted of %s at once: %v", name, v)
 		}
 	}
@@ -236,11 +355,33 @@ func (w *world) check(before lifecycle.Task) {
 			w.broken("told to stop, desired %s", t.Desired)
 		}
 	}
-	for _, c := range t.Containers {
+	for i, c := range t.Containers {
+		if was := before.Containers[i]; c.Round < was.Round || c.Round == was.Round && phaseRank(c.Phase) < phaseRank(was.Phase) {
+			w.broken("%s goes from %s of round %d back to %s of round %d", c.Name, was.Phase, was.Round, c.Phase, c.Round)
+		}
 		if p := w.made[c.Name]; c.Phase == lifecycle.Removed && p != nil {
 			w.broken("%s is said to be removed, and is there", c.Name)
 		}
 	}
+}
+
+func phaseRank(p lifecycle.Phase) int {
+	return slices.Index([]lifecycle.Phase{lifecycle.Waiting, lifecycle.Pulled, lifecycle.Created, lifecycle.Started, lifecycle.Ended, lifecycle.Removed}, p)
+}
+
+// settle heals the world, and demands that the task comes to run, or to its end: nobody waits for ever.
+func (w *world) settle() {
+	w.healed = true
+	for range 3000 {
+		if w.task.Last == lifecycle.Running || w.task.Desired == lifecycle.Stopped || w.trouble != "" {
+			return
+		}
+		w.step()
+		if _, wake := w.task.Next(w.now); !wake.IsZero() && w.below(3) == 0 {
+			w.now = wake
+		}
+	}
+	w.broken("it neither runs nor stops: %+v, under way %v", w.task, w.underway)
 }
 
 // finish heals the world, tells the task to stop, and demands that it comes to its end.
@@ -304,6 +445,7 @@ func (w *world) run(steps int) string {
 	for range steps {
 		w.step()
 	}
+	w.settle()
 	w.finish()
 	return w.trouble
 }
@@ -341,7 +483,7 @@ func TestAResultIsFoldedOnce(t *testing.T) {
 		// The same success again, or one for which nobody asked, never moves a container on by two.
 		verb := rapid.SampledFrom([]lifecycle.Verb{lifecycle.Pull, lifecycle.Create, lifecycle.Start, lifecycle.Wait, lifecycle.Stop,
 			lifecycle.Remove}).Draw(t, "verb")
-		r := lifecycle.Result{Effect: lifecycle.Effect{Verb: verb, Container: w.task.Containers[0].Name}}
+		r := lifecycle.Result{Effect: lifecycle.Effect{Verb: verb, Container: w.task.Containers[0].Name, Round: w.task.Containers[0].Round}}
 		once := w.task.Observe(r, w.now)
 		twice := once.Observe(r, w.now)
 		if a, b := once.Containers[0].Phase, twice.Containers[0].Phase; a != b {

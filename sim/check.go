@@ -91,12 +91,16 @@ func (w *world) tasksHaveWhatTheyName(r *state.Reader) {
 	}
 }
 
-// startsOnce: the process of a container is started once, whatever befalls its node.
+// startsOnce: each process of a container is started once, whatever befalls its node, and a further one only
+// as its restart policy says.
 func (n *node) startsOnce() {
-	for work, times := range n.runtime.starts {
+	for work, times := range n.runtime.rounds {
 		if times > 1 {
-			n.w.fail("a container is started once", "%s: %s of %s was started %d times", n.id, work.Effect.Container, short(work.Task), times)
+			n.w.fail("a container is started once", "%s: %s of %s was started %d times", n.id, showEffect(work.Effect), short(work.Task), times)
 		}
+	}
+	if amiss := n.runtime.Amiss(); amiss != "" {
+		n.w.fail("a container is started again as its policy says", "%s: %s", n.id, amiss)
 	}
 }
 
@@ -128,11 +132,16 @@ func (n *node) portsAreAlone() {
 	}
 }
 
-// checkStart: an agent begins nothing of a task that it knows should stop, but its end.
+// checkStart: an agent begins nothing of a task that it knows should stop, but its end; and all in the order
+// that the task asks for.
 func (p *process) checkStart(job agent.Job) {
+	r, _ := p.core.Task(job.Task.ARN)
+	if why := p.node.runtime.OutOfOrder(job.Task.ARN, job.Effect, r.Life); why != "" {
+		p.w.fail("containers begin and stop in their order", "%s, %s: %s", p.node.id, short(job.Task.ARN), why)
+	}
 	switch job.Effect.Verb {
-	case lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start:
-		if r, _ := p.core.Task(job.Task.ARN); r.Life.Desired == lifecycle.Stopped {
+	case lifecycle.Connect, lifecycle.Pull, lifecycle.Create, lifecycle.Start, lifecycle.Probe:
+		if r.Life.Desired == lifecycle.Stopped {
 			p.w.fail("nothing starts after its task was told to stop", "%s begins %s of %s", p.node.id, showEffect(job.Effect), short(job.Task.ARN))
 		}
 	}
@@ -142,12 +151,14 @@ func (p *process) checkStart(job agent.Job) {
 // was being started at that moment.
 func (n *node) toldToStop(r agent.Record) {
 	for _, c := range r.Life.Containers {
-		w := agent.Work{Task: r.Task.ARN, Effect: lifecycle.Effect{Verb: lifecycle.Start, Container: c.Name}}
+		w := work(r.Task.ARN, lifecycle.Start, c.Name)
 		if _, known := n.mayStart[w]; known {
 			continue
 		}
 		n.mayStart[w] = n.runtime.starts[w]
-		if slices.ContainsFunc(n.runtime.ops, func(o *op) bool { return o.task.ARN == w.Task && o.effect == w.Effect }) {
+		if slices.ContainsFunc(n.runtime.ops, func(o *op) bool {
+			return o.task.ARN == w.Task && o.effect.Verb == w.Effect.Verb && o.effect.Container == w.Effect.Container
+		}) {
 			n.mayStart[w]++
 		}
 	}
@@ -167,7 +178,9 @@ func (n *node) stopMeansNoStart() {
 func (n *node) loseJournal() {
 	n.journal = journal{}
 	clear(n.mayStart)
-	maps.DeleteFunc(n.runtime.starts, func(w agent.Work, _ int) bool { return n.runtime.tasks[w.Task] == nil })
+	for _, counts := range []map[agent.Work]int{n.runtime.starts, n.runtime.rounds} {
+		maps.DeleteFunc(counts, func(w agent.Work, _ int) bool { return n.runtime.tasks[w.Task] == nil })
+	}
 }
 
 // nothingIsLeft: after the last task is gone, every node is as if there had been none.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"havn/agent"
 	"havn/lifecycle"
 	"havn/protocol"
 )
@@ -28,10 +27,10 @@ type Runtime struct {
 	chance   *rand.Rand
 	serial   int // orders events of the same instant, and makes ids
 
-	tasks  map[string]*heldTask
-	ops    []*op // under way, in the order in which they began
-	ports  map[string]string
-	starts map[agent.Work]int // how often each container's process was started, for checkers
+	tasks map[string]*heldTask
+	ops   []*op // under way, in the order in which they began
+	ports map[string]string
+	past
 }
 
 // Program is what an image does when it runs. An image without a program does not exist.
@@ -43,6 +42,8 @@ type Program struct {
 	IgnoresTerm bool
 	TermTime    time.Duration // from SIGTERM to the exit
 	PullTime    time.Duration // 0 = by chance, a few milliseconds
+	ProbeCode   int           // of its health check
+	ProbeTime   time.Duration // 0 = by chance, a few milliseconds
 }
 
 // RuntimeFaults are the chances, from 0 to 1, that something goes wrong.
@@ -59,6 +60,7 @@ type RuntimeFaults struct {
 	DiscardError float64
 	Exit         float64 // per process: exits by itself within a minute, with 1
 	OutOfMemory  float64 // per process: is killed for its memory within a minute
+	Sick         float64 // per probe: fails
 }
 
 // Done is an effect that has ended.
@@ -78,11 +80,13 @@ type heldTask struct {
 type container struct {
 	id       string
 	image    string
+	round    int       // of its process
 	started  time.Time // zero = not yet
 	ends     time.Time // planned; zero = not by itself
 	finished time.Time // zero = not yet
 	code     int       // planned, then real
 	oom      bool
+	well     bool // a probe of this process has succeeded
 }
 
 func (c *container) runs() bool { return !c.started.IsZero() && c.finished.IsZero() }
@@ -108,7 +112,7 @@ type RuntimeConfig struct {
 // NewRuntime returns the runtime of a node that holds nothing.
 func NewRuntime(c RuntimeConfig) *Runtime {
 	return &Runtime{programs: c.Programs, faults: c.Faults, chance: rand.New(rand.NewPCG(c.Seed, 0x72756e74696d65)),
-		tasks: map[string]*heldTask{}, ports: map[string]string{}, starts: map[agent.Work]int{}}
+		tasks: map[string]*heldTask{}, ports: map[string]string{}, past: newPast()}
 }
 
 // Begin begins an effect.
@@ -130,6 +134,12 @@ func (r *Runtime) duration(task *protocol.Task, e lifecycle.Effect) time.Duratio
 			return time.Minute + r.upTo(10*time.Minute)
 		}
 		return time.Millisecond + r.upTo(20*time.Millisecond)
+	case lifecycle.Probe:
+		d := r.programs[imageOf(task, e.Container)].ProbeTime
+		if d == 0 {
+			d = time.Millisecond + r.upTo(20*time.Millisecond)
+		}
+		return min(d, e.Timeout)
 	case lifecycle.Create, lifecycle.Start:
 		return 5*time.Millisecond + r.upTo(30*time.Millisecond)
 	}
@@ -166,6 +176,11 @@ func (r *Runtime) Crash(now time.Time) {
 // Lose is the loss of the machine: all that it held is gone.
 func (r *Runtime) Lose() {
 	r.ops = nil
+	for arn, t := range r.tasks {
+		for name := range t.containers {
+			r.remove(arn, t, name)
+		}
+	}
 	clear(r.tasks)
 	clear(r.ports)
 }
@@ -253,7 +268,7 @@ func (r *Runtime) step(o *op, now time.Time) (lifecycle.Result, bool) {
 // end was not waited for, or it is not done.
 func (r *Runtime) cancelled(o *op, now time.Time) lifecycle.Result {
 	switch o.effect.Verb {
-	case lifecycle.Wait, lifecycle.Stop, lifecycle.Pull:
+	case lifecycle.Wait, lifecycle.Stop, lifecycle.Pull, lifecycle.Probe:
 	default:
 		switch r.chance.IntN(3) {
 		case 0:
@@ -268,7 +283,7 @@ func (r *Runtime) cancelled(o *op, now time.Time) lifecycle.Result {
 func (r *Runtime) wait(o *op) (lifecycle.Result, bool) {
 	c := r.container(o)
 	switch {
-	case c == nil || c.started.IsZero():
+	case c == nil || c.started.IsZero() || c.round != o.effect.Round:
 		return failed(o, "ContainerVanishedError: No container matching saved ID found"), true
 	case c.runs():
 		o.due = time.Time{}
@@ -357,25 +372,26 @@ func (r *Runtime) act(o *op, now time.Time) lifecycle.Result {
 		switch {
 		case c == nil:
 			result.Reason = "CannotStartContainerError: no such container"
-		case !c.started.IsZero():
+		case !c.started.IsZero() && o.effect.Round <= c.round:
 			result.StartedAt = c.started
 		case program.NoCommand:
 			result.Reason = "CannotStartContainerError: no such file or directory"
 		case r.happens(r.faults.StartError):
 			result.Reason = "CannotStartContainerError: injected"
 		default:
+			r.started(o, c)
+			*c = container{id: c.id, image: c.image, round: o.effect.Round}
 			r.run(c, program, now)
-			r.starts[agent.Work{Task: o.task.ARN, Effect: lifecycle.Effect{Verb: lifecycle.Start, Container: o.effect.Container}}]++
 			result.StartedAt = now
 		}
+	case lifecycle.Probe:
+		r.probe(o, c, program, &result, now)
 	case lifecycle.Remove:
 		if r.happens(r.faults.RemoveError) {
 			return failed(o, "CannotRemoveContainerError: injected")
 		}
-		if t != nil && o.effect.Container == "" {
-			clear(t.containers)
-		} else if t != nil {
-			delete(t.containers, o.effect.Container)
+		for _, name := range r.names(o) {
+			r.remove(o.task.ARN, t, name)
 		}
 	case lifecycle.Disconnect:
 		if r.happens(r.faults.DisconnError) {
@@ -476,18 +492,22 @@ func (r *Runtime) container(o *op) *container {
 	return nil
 }
 
-// containers are those that an effect is about: the named one, or all. Sorted: chance must not hang on
-// the order of a map.
-func (r *Runtime) containers(o *op) []*container {
+// names are those of the containers that an effect is about: the named one, or all. Sorted: chance must not
+// hang on the order of a map.
+func (r *Runtime) names(o *op) []string {
 	t := r.tasks[o.task.ARN]
 	if t == nil {
 		return nil
 	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(t.containers)), func(name string) bool {
+		return o.effect.Container != "" && o.effect.Container != name
+	})
+}
+
+func (r *Runtime) containers(o *op) []*container {
 	var found []*container
-	for _, name := range slices.Sorted(maps.Keys(t.containers)) {
-		if o.effect.Container == "" || o.effect.Container == name {
-			found = append(found, t.containers[name])
-		}
+	for _, name := range r.names(o) {
+		found = append(found, r.tasks[o.task.ARN].containers[name])
 	}
 	return found
 }
@@ -507,11 +527,6 @@ func (r *Runtime) Running(arn string) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// Starts returns how often a process of a container was started. More than once is a fault. For checkers.
-func (r *Runtime) Starts(arn, name string) int {
-	return r.starts[agent.Work{Task: arn, Effect: lifecycle.Effect{Verb: lifecycle.Start, Container: name}}]
 }
 
 // Underway returns how many effects have begun and not ended.

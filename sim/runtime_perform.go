@@ -86,6 +86,6 @@ func (r *Runtime) Reopen() *Runtime {
 	r.move()
 	r.Crash(time.Now())
 	fresh := &Runtime{programs: r.programs, faults: r.faults, chance: r.chance, serial: r.serial,
-		tasks: r.tasks, ports: r.ports, starts: r.starts}
+		tasks: r.tasks, ports: r.ports, past: r.past}
 	return fresh
 }

@@ -23,6 +23,9 @@ func showEffect(e lifecycle.Effect) string {
 	if e.Container != "" {
 		s += " " + e.Container
 	}
+	if e.Round > 0 {
+		s += fmt.Sprintf(" (round %d)", e.Round)
+	}
 	if e.Grace > 0 {
 		s += fmt.Sprintf(" (grace %v)", e.Grace)
 	}
@@ -35,7 +38,7 @@ func showResult(r lifecycle.Result) string {
 		return ": cancelled"
 	case r.Reason != "":
 		return ": " + r.Reason
-	case r.Effect.Verb == lifecycle.Wait:
+	case r.Effect.Verb == lifecycle.Wait, r.Effect.Verb == lifecycle.Probe:
 		return fmt.Sprintf(": exit %d", r.ExitCode)
 	}
 	return ""
