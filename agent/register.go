@@ -20,14 +20,19 @@ import (
 
 // capabilities are what the agent can do, in the stock agent's words, as far as it really can. The remote
 // API versions stand for the parts of Docker's documents that they brought, up to memory reservation,
-// user and labels.
+// user and labels; 1.25 for volumes.
 var capabilities = []string{
 	"com.amazonaws.ecs.capability.docker-remote-api.1.17",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.18",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.19",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.20",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.21",
+	"com.amazonaws.ecs.capability.docker-remote-api.1.25",
 	"com.amazonaws.ecs.capability.logging-driver.json-file",
+	"ecs.capability.docker-plugin.local",
+	"ecs.capability.efs",
+	"ecs.capability.efsAuth", // access points
+	"ecs.capability.env-files.s3",
 	"ecs.capability.full-sync",
 	"ecs.capability.network.container-port-range",
 }

@@ -11,6 +11,7 @@ import (
 func Overridden(spec types.TaskDefinition, o types.TaskOverride) types.TaskDefinition {
 	override(&spec.Cpu, o.Cpu)
 	override(&spec.Memory, o.Memory)
+	override(&spec.ExecutionRoleArn, o.ExecutionRoleArn)
 	if len(o.ContainerOverrides) > 0 {
 		spec.ContainerDefinitions = slices.Clone(spec.ContainerDefinitions)
 	}
@@ -22,6 +23,9 @@ func Overridden(spec types.TaskDefinition, o types.TaskOverride) types.TaskDefin
 			}
 			if over.Command != nil {
 				c.Command = over.Command
+			}
+			if len(over.EnvironmentFiles) > 0 {
+				c.EnvironmentFiles = over.EnvironmentFiles
 			}
 			if over.Cpu != nil {
 				c.Cpu = *over.Cpu

@@ -31,6 +31,9 @@ func (r *Runtime) connect(ctx context.Context, task *protocol.Task) (lifecycle.R
 	if err := r.recordTask(task); err != nil {
 		return lifecycle.Result{}, fmt.Errorf("cannot record the task: %w", err)
 	}
+	if err := r.provision(ctx, task); err != nil {
+		return lifecycle.Result{}, err
+	}
 	bindings := make([][]lifecycle.Binding, len(task.Containers))
 	var all errgroup.Group
 	all.SetLimit(parallel)
@@ -51,9 +54,17 @@ func (r *Runtime) connect(ctx context.Context, task *protocol.Task) (lifecycle.R
 	return lifecycle.Result{Bindings: slices.Concat(bindings...)}, nil
 }
 
+// modeOf is how one container of the task is connected.
+func modeOf(task *protocol.Task, c *protocol.Container) network.Mode {
+	if docker, err := dockerOf(c); err == nil && docker.config.NetworkDisabled {
+		return network.None
+	}
+	return networkMode(task)
+}
+
 // attach connects a container to the network, or finds it connected.
 func (r *Runtime) attach(ctx context.Context, task *protocol.Task, c *protocol.Container) (network.Attachment, error) {
-	e := network.Endpoint{ID: containerID(task.ARN, c.Name), Mode: networkMode(task)}
+	e := network.Endpoint{ID: containerID(task.ARN, c.Name), Mode: modeOf(task, c)}
 	if e.Mode != network.None {
 		for _, m := range c.PortMappings {
 			p, err := portOf(m)
@@ -126,10 +137,13 @@ func (r *Runtime) containerNames(task *protocol.Task) ([]string, error) {
 // discard removes the task's record last: as long as there is anything, Tasks names it.
 func (r *Runtime) discard(task *protocol.Task) error {
 	dir := r.taskDir(task.ARN)
+	if err := r.volumes.Release(r.volumesOf(task.ARN)); err != nil {
+		return err
+	}
 	err := errors.Join(
 		os.RemoveAll(filepath.Join(r.dataDir, "logs", TaskID(task.ARN))),
-		os.RemoveAll(filepath.Join(dir, "volumes")),
-		os.RemoveAll(filepath.Join(dir, "containers")),
+		removeUnmounted(filepath.Join(dir, "volumes")), // somebody may have mounted something there
+		removeUnmounted(filepath.Join(dir, "containers")),
 	)
 	if err == nil {
 		err = os.RemoveAll(dir)

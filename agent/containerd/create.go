@@ -3,9 +3,7 @@ package containerd
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -90,7 +88,7 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 		return nil, err
 	}
 	hostname := hostnameOf(docker, id, attached)
-	if err := writeFiles(dir, hostname, attached); err != nil {
+	if err := r.writeFiles(ctx, task, c, docker, hostname, attached); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(LogPath(r.dataDir, task.ARN, c.Name)), 0o700); err != nil {
@@ -104,13 +102,17 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := r.bindVolumes(task, c)
+	volumes, err := r.mountsOf(ctx, task, c, image)
+	if err != nil {
+		return nil, err
+	}
+	fromFiles, err := r.environmentFrom(c)
 	if err != nil {
 		return nil, err
 	}
 	spec, err := buildSpec(specInput{
 		id: id, task: task, container: c, docker: docker, image: image, insides: insides, user: user,
-		hostname: hostname, netns: attached.Netns, dir: dir, volumes: volumes,
+		hostname: hostname, netns: attached.Netns, dir: dir, volumes: volumes, fromFiles: fromFiles,
 		cgroup: r.cgroups.path(task.ARN, id),
 	})
 	if err != nil {
@@ -146,7 +148,11 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("cannot record the container: %w", err)
 	}
-	return r.layer(ctx, id, image)
+	rootfs, err := r.layer(ctx, id, image)
+	if err != nil {
+		return nil, err
+	}
+	return rootfs, r.fill(whole, rootfs, volumes)
 }
 
 // layer makes the container's writable layer on top of its image's, or finds it made.
@@ -199,77 +205,6 @@ func (r *Runtime) createProcess(
 		return nil
 	}
 	return err
-}
-
-func hostnameOf(docker dockerConfig, id string, a network.Attachment) string {
-	if docker.config.Hostname != "" {
-		return docker.config.Hostname
-	}
-	if a.Netns == "" { // on the host's network, as the host
-		if name, err := os.Hostname(); err == nil {
-			return name
-		}
-	}
-	return id[:12]
-}
-
-// writeFiles writes the files that are mounted over those in the image.
-func writeFiles(dir, hostname string, a network.Attachment) error {
-	resolv, err := network.HostResolvConf()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	hosts := network.Hosts(hostname, a.IP)
-	if a.Netns == "" {
-		if hosts, err = os.ReadFile("/etc/hosts"); err != nil {
-			hosts = network.Hosts(hostname, netip.Addr{})
-		}
-	} else {
-		resolv = network.ResolvConf(resolv)
-	}
-	for name, data := range map[string][]byte{
-		"hostname": network.Hostname(hostname), "hosts": hosts, "resolv.conf": resolv,
-	} {
-		// In place: a container may have it mounted already.
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bindVolumes returns where on the host each volume is that the container mounts. What is not there becomes a folder.
-func (r *Runtime) bindVolumes(task *protocol.Task, c *protocol.Container) (map[string]string, error) {
-	wanted := make(map[string]bool)
-	for _, m := range c.MountPoints {
-		wanted[m.SourceVolume] = true
-	}
-	folders := make(map[string]string)
-	for _, v := range task.Volumes {
-		if !wanted[v.Name] {
-			continue
-		}
-		if v.Type != "" && v.Type != "host" {
-			return nil, fmt.Errorf("volume %q is of the type %q, which this node does not know", v.Name, v.Type)
-		}
-		folder := r.volumeDir(task.ARN, v.Name)
-		if v.Host != nil && v.Host.SourcePath != "" {
-			folder = v.Host.SourcePath
-		}
-		// It can also be a file, or a socket.
-		if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
-			if err := os.MkdirAll(folder, 0o755); err != nil {
-				return nil, fmt.Errorf("cannot make the folder of volume %q: %w", v.Name, err)
-			}
-		}
-		folders[v.Name] = folder
-	}
-	for name := range wanted {
-		if _, ok := folders[name]; !ok {
-			return nil, fmt.Errorf("the task has no volume %q", name)
-		}
-	}
-	return folders, nil
 }
 
 // extensionLabels holds the user's labels in a container's record, as JSON.

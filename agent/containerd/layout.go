@@ -20,8 +20,8 @@ import (
 //	containerd/                      the engine's root: content, metadata, snapshots
 //	containerd.sock                  a link to the engine's socket
 //	tasks/TASK/task.json             which task this is, and its containers
-//	tasks/TASK/containers/CONTAINER/ hosts, hostname, resolv.conf of a container; started, once it was
-//	tasks/TASK/volumes/VOLUME/       a host volume without a source path
+//	tasks/TASK/containers/CONTAINER/ hosts, hostname, resolv.conf of a container; started, once it was; its image's volumes
+//	tasks/TASK/volumes/VOLUME/       a volume that lives with the task; volumes/VOLUME/ is a shared one: see agent/volume
 //	logs/TASK/CONTAINER.log          what a container wrote
 
 // containerID is the container's ID in the runtime.
@@ -55,10 +55,6 @@ func (r *Runtime) taskDir(arn string) string { return filepath.Join(r.dataDir, "
 
 func (r *Runtime) containerDir(arn, container string) string {
 	return filepath.Join(r.taskDir(arn), "containers", fileName(container))
-}
-
-func (r *Runtime) volumeDir(arn, volume string) string {
-	return filepath.Join(r.taskDir(arn), "volumes", fileName(volume))
 }
 
 // taskRecord is what task.json holds. It is written before anything else is made for a task, so that whatever there is

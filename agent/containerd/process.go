@@ -250,7 +250,7 @@ func (r *Runtime) remove(ctx context.Context, taskARN, container string) error {
 	if err := r.imageUsed(ctx, taskARN, container, time.Now()); err != nil {
 		return fmt.Errorf("cannot note when the image was used: %w", err)
 	}
-	return os.RemoveAll(r.containerDir(taskARN, container))
+	return removeUnmounted(r.containerDir(taskARN, container)) // with the anonymous volumes
 }
 
 // removeProcess leaves nothing of the container's process, whatever containerd knows of it. If it was the last of its

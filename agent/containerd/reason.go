@@ -57,6 +57,9 @@ func reasonOf(v lifecycle.Verb, err error) string {
 		}
 		return "CannotPullContainerError: " + pullText(fetching.name, fetching.err)
 	}
+	if resource, ok := errors.AsType[*resourceError](err); ok {
+		return resource.Error()
+	}
 	text := err.Error()
 	if strings.Contains(text, "OCI runtime") {
 		text = "failed to create task for container: " + text + ": unknown"

@@ -17,7 +17,9 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"havn/agent/bucket"
 	"havn/agent/network"
+	"havn/agent/volume"
 	"havn/lifecycle"
 	"havn/protocol"
 )
@@ -31,9 +33,11 @@ type Config struct {
 	// ShimPath and RuncPath name the two programs; empty means beside this program, else in PATH.
 	ShimPath, RuncPath string
 	Network            *network.Network
-	ImagePullBehavior  PullBehavior  // empty means PullDefault
-	ImageMaxAge        time.Duration // zero means DefaultImageMaxAge
-	Log                *slog.Logger  // nil means slog.Default
+	ImagePullBehavior  PullBehavior       // empty means PullDefault
+	ImageMaxAge        time.Duration      // zero means DefaultImageMaxAge
+	FileSystems        volume.FileSystems // what stands for EFS
+	Buckets            bucket.Folders     // what stands for S3
+	Log                *slog.Logger       // nil means slog.Default
 }
 
 // Runtime is the agent's Runtime on an engine of its own. All methods may be called at the same time.
@@ -57,6 +61,8 @@ type Runtime struct {
 	exits      *exits
 	cgroups    *cgroups
 	pulls      keyed // by an image's name
+	volumes    *volume.Store
+	buckets    bucket.Folders
 	making     keyed // by a container's ID: it is made, started or removed by one at a time
 	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
 
@@ -83,6 +89,8 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		shim: filepath.Join(c.RuntimeDir, shimName), runc: filepath.Join(c.RuntimeDir, runcName),
 		exits:   newExits(),
 		cgroups: newCgroups(cgroupRoot, c.Name),
+		volumes: volume.New(volume.Config{DataDir: c.DataDir, RuntimeDir: c.RuntimeDir, FileSystems: c.FileSystems}),
+		buckets: c.Buckets,
 	}
 	defer func() {
 		if err != nil {

@@ -78,9 +78,10 @@ type specInput struct {
 	insides   *insides
 	user      specs.User
 	hostname  string
-	netns     string            // empty: the host's
-	dir       string            // with hosts, hostname and resolv.conf
-	volumes   map[string]string // folder on the host by volume's name
+	netns     string // empty: the host's
+	dir       string // with hosts, hostname and resolv.conf
+	volumes   []mounted
+	fromFiles map[string]string // of the environment
 	cgroup    string
 }
 
@@ -113,9 +114,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	if err := join(s, in); err != nil {
 		return nil, err
 	}
-	if s.Mounts, err = mounts(s.Mounts, in); err != nil {
-		return nil, err
-	}
+	s.Mounts = mounts(s.Mounts, in)
 	// The profile depends on the capabilities, so it comes last.
 	s.Linux.Seccomp = seccomp.DefaultProfile(s)
 	archs := s.Linux.Seccomp.Architectures
@@ -164,8 +163,10 @@ func environment(in specInput) []string {
 		key, value, _ := strings.Cut(e, "=")
 		put(key, value)
 	}
-	for _, key := range slices.Sorted(maps.Keys(in.container.Environment)) {
-		put(key, in.container.Environment[key])
+	for _, from := range []map[string]string{in.fromFiles, in.container.Environment} {
+		for _, key := range slices.Sorted(maps.Keys(from)) {
+			put(key, from[key])
+		}
 	}
 	env := make([]string, 0, len(order))
 	for _, key := range order {
@@ -193,7 +194,7 @@ func limit(r *specs.LinuxResources, in specInput) {
 func join(s *specs.Spec, in specInput) error {
 	for i, ns := range s.Linux.Namespaces {
 		if ns.Type == specs.NetworkNamespace {
-			if networkMode(in.task) == network.Host {
+			if modeOf(in.task, in.container) == network.Host {
 				s.Linux.Namespaces = slices.Delete(s.Linux.Namespaces, i, i+1)
 				return nil
 			}
@@ -212,7 +213,7 @@ func join(s *specs.Spec, in specInput) error {
 	return errors.New("the specification has no network namespace")
 }
 
-func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
+func mounts(base []specs.Mount, in specInput) []specs.Mount {
 	// Docker leaves /run to the image, and shows a container its cgroup.
 	all := slices.DeleteFunc(base, func(m specs.Mount) bool {
 		return m.Destination == "/run" || m.Destination == "/sys/fs/cgroup"
@@ -221,10 +222,7 @@ func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"ro", "nosuid", "noexec", "nodev"},
 	})
-	volumes, err := volumeMounts(in)
-	if err != nil {
-		return nil, err
-	}
+	volumes := volumeMounts(in.volumes)
 	// A volume takes the place of what would be there.
 	replaced := func(m specs.Mount) bool {
 		return slices.ContainsFunc(volumes, func(v specs.Mount) bool {
@@ -244,30 +242,7 @@ func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
 	// Outer ones first, or they would hide what is mounted in them.
 	depth := func(m specs.Mount) int { return strings.Count(m.Destination, "/") }
 	slices.SortStableFunc(volumes, func(a, b specs.Mount) int { return cmp.Compare(depth(a), depth(b)) })
-	return append(all, volumes...), nil
-}
-
-func volumeMounts(in specInput) ([]specs.Mount, error) {
-	var all []specs.Mount
-	for _, m := range in.container.MountPoints {
-		path := filepath.Clean(m.ContainerPath)
-		if !filepath.IsAbs(path) || path == "/" {
-			return nil, fmt.Errorf("invalid volume specification: destination %q must be an absolute path other than /",
-				m.ContainerPath)
-		}
-		if slices.ContainsFunc(all, func(other specs.Mount) bool { return other.Destination == path }) {
-			return nil, fmt.Errorf("Duplicate mount point: %s", path) //nolint:staticcheck // Docker's words
-		}
-		mode := "rw"
-		if m.ReadOnly {
-			mode = "ro"
-		}
-		all = append(all, specs.Mount{
-			Destination: path, Type: "bind", Source: in.volumes[m.SourceVolume],
-			Options: []string{"rbind", "rprivate", mode},
-		})
-	}
-	return all, nil
+	return append(all, volumes...)
 }
 
 // openFiles is how many files a process may have open: not more than we may allow.

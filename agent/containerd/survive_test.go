@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"havn/agent/network"
+	"havn/agent/volume"
 	"havn/lifecycle"
 	"havn/protocol"
 )
@@ -26,6 +27,7 @@ const childOrder = "HAVN_TEST_CHILD"
 
 type order struct {
 	DataDir, RuntimeDir, Name, ShimPath, RuncPath string
+	FileSystems                                   volume.FileSystems
 	Task                                          *protocol.Task
 	Verbs                                         []lifecycle.Verb
 }
@@ -40,7 +42,7 @@ func obey(text string) {
 	if err != nil {
 		panic(err)
 	}
-	r, err := Open(ctx, Config{DataDir: o.DataDir, RuntimeDir: o.RuntimeDir, Name: o.Name, ShimPath: o.ShimPath, RuncPath: o.RuncPath, Network: net})
+	r, err := Open(ctx, Config{DataDir: o.DataDir, RuntimeDir: o.RuntimeDir, Name: o.Name, ShimPath: o.ShimPath, RuncPath: o.RuncPath, FileSystems: o.FileSystems, Network: net})
 	if err != nil {
 		panic(err)
 	}
@@ -62,7 +64,7 @@ func obey(text string) {
 // process prints.
 func (n *node) killed(task *protocol.Task, verbs []lifecycle.Verb, moment func(line string) bool) {
 	n.tb.Helper()
-	text, err := json.Marshal(order{n.config.DataDir, n.config.RuntimeDir, n.config.Name, n.config.ShimPath, n.config.RuncPath, task, verbs})
+	text, err := json.Marshal(order{n.config.DataDir, n.config.RuntimeDir, n.config.Name, n.config.ShimPath, n.config.RuncPath, n.config.FileSystems, task, verbs})
 	if err != nil {
 		n.tb.Fatal(err)
 	}

@@ -67,6 +67,9 @@ func (r *Runtime) leave() error {
 			return err
 		}
 	}
+	if err := r.volumes.Leave(); err != nil {
+		return err
+	}
 	os.Remove(r.runtimeDir) // unless others have something in it
 	return nil
 }

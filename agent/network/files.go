@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,39 @@ func Hosts(hostname string, ip netip.Addr) []byte {
 	return b.Bytes()
 }
 
+// NamedHost is what a line of /etc/hosts says.
+type NamedHost struct {
+	Address netip.Addr
+	Names   []string
+}
+
+// WithHosts appends lines to /etc/hosts. No name may be more than one word of one line.
+func WithHosts(hosts []byte, extra []NamedHost) ([]byte, error) {
+	if len(extra) == 0 {
+		return hosts, nil
+	}
+	hosts = slices.Clone(hosts)
+	if len(hosts) > 0 && hosts[len(hosts)-1] != '\n' {
+		hosts = append(hosts, '\n')
+	}
+	for _, h := range extra {
+		for _, name := range h.Names {
+			if !word(name) {
+				return nil, fmt.Errorf("%q cannot stand in /etc/hosts as a name", name)
+			}
+		}
+		hosts = fmt.Appendf(hosts, "%s\t%s\n", h.Address, strings.Join(h.Names, " "))
+	}
+	return hosts, nil
+}
+
+// word tells whether a text stays one word in a file of lines of words, where # begins a comment.
+func word(text string) bool {
+	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || r == '#'
+	})
+}
+
 // Public resolvers, for a host whose own can be reached only on its loopback.
 var fallbackServers = []string{"8.8.8.8", "8.8.4.4"}
 
@@ -63,17 +97,48 @@ func ResolvConf(host []byte) []byte {
 	if len(servers) == 0 {
 		servers = fallbackServers
 	}
+	from.servers = servers
+	return from.render()
+}
+
+func (d resolvers) render() []byte {
 	var b bytes.Buffer
-	for _, s := range servers {
+	for _, s := range d.servers {
 		fmt.Fprintf(&b, "nameserver %s\n", s)
 	}
-	if len(from.search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(from.search, " "))
+	if len(d.search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(d.search, " "))
 	}
-	if len(from.options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(from.options, " "))
+	if len(d.options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(d.options, " "))
 	}
 	return b.Bytes()
+}
+
+// WithResolvers puts servers, and domains to search, in place of those that a resolv.conf names, where there are any. The
+// domain "." alone stands for no search. Docker docs, "Networking overview", DNS services.
+func WithResolvers(conf []byte, servers, search []string) ([]byte, error) {
+	if len(servers) == 0 && len(search) == 0 {
+		return conf, nil
+	}
+	from := parseResolvConf(conf)
+	if len(servers) > 0 {
+		from.servers = servers
+	}
+	if len(search) > 0 {
+		from.search = slices.DeleteFunc(slices.Clone(search), func(domain string) bool { return domain == "." })
+	}
+	for _, s := range servers {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return nil, fmt.Errorf("invalid DNS server: %s is not an ip address", s)
+		}
+	}
+	for _, domain := range search {
+		if !word(domain) {
+			return nil, fmt.Errorf("%q is not a valid domain", domain)
+		}
+	}
+	return from.render(), nil
 }
 
 // HostResolvConf reads the host's resolv.conf: not the one that leads to systemd-resolved on the loopback, but the one

@@ -49,3 +49,38 @@ func TestCheckHostname(t *testing.T) {
 		}
 	}
 }
+
+func TestWithHosts(t *testing.T) {
+	a, b := netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("fd00::1")
+	got, err := WithHosts([]byte("127.0.0.1 localhost"), []NamedHost{{a, []string{"db", "database"}}, {b, []string{"six"}}})
+	if want := "127.0.0.1 localhost\n10.1.2.3\tdb database\nfd00::1\tsix\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, name := range []string{"", "a b", "a\n10.0.0.1 b", "a#b", "ä", "a\x00", strings.Repeat("x", 254)} {
+		if got, err := WithHosts(nil, []NamedHost{{a, []string{name}}}); err == nil {
+			t.Errorf("%q was taken: %q", name, got)
+		}
+	}
+}
+
+func TestWithResolvers(t *testing.T) {
+	const conf = "nameserver 10.0.0.2\nsearch a.example\noptions ndots:2\n"
+	for _, c := range []struct {
+		name, servers, search, want string
+	}{
+		{"nothing asked for", "", "", conf},
+		{"servers", "10.0.0.9 fd00::1", "", "nameserver 10.0.0.9\nnameserver fd00::1\nsearch a.example\noptions ndots:2\n"},
+		{"search", "", "b.example c.example", "nameserver 10.0.0.2\nsearch b.example c.example\noptions ndots:2\n"},
+		{"no search", "127.0.0.1", ".", "nameserver 127.0.0.1\noptions ndots:2\n"},
+		{"no address", "10.0.0.9 ns.example", "", "invalid DNS server: ns.example is not an ip address"},
+		{"a domain that is a line", "", "x\x00y", `"x\x00y" is not a valid domain`},
+	} {
+		got, err := WithResolvers([]byte(conf), strings.Fields(c.servers), strings.Fields(c.search))
+		if err != nil {
+			got = []byte(err.Error())
+		}
+		if string(got) != c.want {
+			t.Errorf("%s:\n%swant\n%s", c.name, got, c.want)
+		}
+	}
+}

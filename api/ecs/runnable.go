@@ -32,6 +32,17 @@ var actedOnInDefinition = paths(`
 	executionRoleArn
 	volumes.name
 	volumes.host
+	volumes.dockerVolumeConfiguration.scope
+	volumes.dockerVolumeConfiguration.autoprovision
+	volumes.dockerVolumeConfiguration.driver
+	volumes.dockerVolumeConfiguration.driverOpts
+	volumes.dockerVolumeConfiguration.labels
+	volumes.efsVolumeConfiguration.fileSystemId
+	volumes.efsVolumeConfiguration.rootDirectory
+	volumes.efsVolumeConfiguration.transitEncryption
+	volumes.efsVolumeConfiguration.transitEncryptionPort
+	volumes.efsVolumeConfiguration.authorizationConfig.accessPointId
+	volumes.efsVolumeConfiguration.authorizationConfig.iam
 	containerDefinitions.name
 	containerDefinitions.image
 	containerDefinitions.command
@@ -47,8 +58,16 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.hostname
 	containerDefinitions.dockerLabels
 	containerDefinitions.mountPoints
+	containerDefinitions.volumesFrom
+	containerDefinitions.environmentFiles
+	containerDefinitions.links
+	containerDefinitions.dnsServers
+	containerDefinitions.dnsSearchDomains
+	containerDefinitions.extraHosts
+	containerDefinitions.disableNetworking
 	containerDefinitions.portMappings.containerPort
 	containerDefinitions.portMappings.hostPort
+	containerDefinitions.portMappings.containerPortRange
 	containerDefinitions.portMappings.protocol
 	containerDefinitions.portMappings.name
 	containerDefinitions.portMappings.appProtocol
@@ -59,22 +78,35 @@ var actedOnInDefinition = paths(`
 // restrictedInDefinition are the members above of which only some values are acted on.
 var restrictedInDefinition = map[string][]string{
 	"networkMode": {string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
-	"containerDefinitions.logConfiguration.logDriver": {string(types.LogDriverJsonFile)},
+	"volumes.dockerVolumeConfiguration.driver":               {"local"},
+	"volumes.efsVolumeConfiguration.authorizationConfig.iam": {string(types.EFSAuthorizationConfigIAMDisabled)},
+	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile)},
 }
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
 var notes = map[string]string{
-	"executionRoleArn":                       "nothing that a node does now needs the role; what would need it is refused by itself",
-	"runtimePlatform":                        "becomes a required attribute of the container instance",
-	"tags":                                   "",
-	"volumes.host":                           "with sourcePath, or a folder of the task's own",
-	"placementConstraints":                   "memberOf, with the whole cluster query language",
-	"networkMode":                            "bridge, host, none",
-	"requiresCompatibilities":                "checked at registration; RunTask on FARGATE is refused",
-	"containerDefinitions.portMappings.name": "a name for others to refer to; nothing to do on the node",
-	"containerDefinitions.portMappings.appProtocol":   "a hint for Service Connect; nothing to do on the node",
-	"containerDefinitions.versionConsistency":         "concerns the tasks of a service only",
-	"containerDefinitions.logConfiguration.logDriver": "json-file without options: plain text, not rotated yet",
+	"executionRoleArn": "nothing that a node does now needs the role; what would need it is refused by itself",
+	"runtimePlatform":  "becomes a required attribute of the container instance",
+	"tags":             "",
+	"volumes.host":     "with sourcePath, or a folder of the task's own",
+	"volumes.dockerVolumeConfiguration.autoprovision":                  "a shared volume that is missing fails the task without it",
+	"volumes.dockerVolumeConfiguration.driver":                         "local; any other is refused by name",
+	"volumes.dockerVolumeConfiguration.driverOpts":                     "type, device and o, as of Docker's driver local: tmpfs, bind, NFS and whatever the node's kernel mounts",
+	"volumes.dockerVolumeConfiguration.labels":                         "kept in the volume's record, volume.json beside its content",
+	"volumes.efsVolumeConfiguration.fileSystemId":                      "the operator says with --efs what stands for it: an NFS export, or a folder of the node",
+	"volumes.efsVolumeConfiguration.transitEncryption":                 "a folder of the node, or an NFS export with the option xprtsec=tls, mtls or sec=krb5p; else the task fails and says so",
+	"volumes.efsVolumeConfiguration.transitEncryptionPort":             "of a helper that is not needed here; nothing to do on the node",
+	"volumes.efsVolumeConfiguration.authorizationConfig.accessPointId": "the operator says with --efs what stands for it",
+	"volumes.efsVolumeConfiguration.authorizationConfig.iam":           "DISABLED; NFS knows nothing of IAM",
+	"containerDefinitions.environmentFiles":                            "the operator says with --bucket which folder stands for a bucket",
+	"containerDefinitions.disableNetworking":                           "a loopback interface alone; port mappings of the container then lead nowhere, as in Docker",
+	"placementConstraints":                                             "memberOf, with the whole cluster query language",
+	"networkMode":                                                      "bridge, host, none",
+	"requiresCompatibilities":                                          "checked at registration; RunTask on FARGATE is refused",
+	"containerDefinitions.portMappings.name":                           "a name for others to refer to; nothing to do on the node",
+	"containerDefinitions.portMappings.appProtocol":                    "a hint for Service Connect; nothing to do on the node",
+	"containerDefinitions.versionConsistency":                          "concerns the tasks of a service only",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file without options: plain text, not rotated yet",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.
@@ -95,9 +127,11 @@ var actedOnInRun = paths(`
 	tags
 	overrides.cpu
 	overrides.memory
+	overrides.executionRoleArn
 	overrides.containerOverrides.name
 	overrides.containerOverrides.command
 	overrides.containerOverrides.environment
+	overrides.containerOverrides.environmentFiles
 	overrides.containerOverrides.cpu
 	overrides.containerOverrides.memory
 	overrides.containerOverrides.memoryReservation
@@ -110,7 +144,8 @@ var restrictedInRun = map[string][]string{
 // notesInRun and notesOnOperations say the same of RunTask and StartTask, and of whole operations.
 var (
 	notesInRun = map[string]string{
-		"launchType": "EC2; RunTask without one is refused in a cluster that has a default capacity provider strategy",
+		"overrides.executionRoleArn": "as executionRoleArn of the task definition",
+		"launchType":                 "EC2; RunTask without one is refused in a cluster that has a default capacity provider strategy",
 	}
 	notesOnOperations = map[string]string{
 		"CreateCluster":               "as PutClusterCapacityProviders, for the capacity providers that it is given",

@@ -84,9 +84,15 @@ func checkedOverrides(asked *types.TaskOverride, spec types.TaskDefinition) (typ
 		if slices.ContainsFunc(c.Environment, func(e types.KeyValuePair) bool { return deref(e.Name) == "" }) {
 			return o, clientError("The environment variable name cannot be empty in container '%s'.", name)
 		}
+		if err := checkEnvironmentFiles(c.EnvironmentFiles, name); err != nil {
+			return o, err
+		}
 		if err := checkNUL(&types.ContainerDefinition{Name: c.Name, Command: c.Command, Environment: c.Environment}); err != nil {
 			return o, err
 		}
+	}
+	if err := checkRoles(&types.TaskDefinition{ExecutionRoleArn: o.ExecutionRoleArn}); err != nil {
+		return o, err
 	}
 	return o, checkOverriddenSize(o, spec)
 }

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"maps"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -20,6 +21,9 @@ var (
 	// RFC 1123, section 2.1, as Docker reads it. Go's $ does not stand before a last line's end.
 	hostName = regexp.MustCompile(`^([[:alnum:]]([[:alnum:]-]*[[:alnum:]])?\.)*[[:alnum:]]([[:alnum:]-]*[[:alnum:]])?$`)
 )
+
+// hostsName is what a name in /etc/hosts may be, at most: one word, without the colon that Docker puts after it.
+var hostsName = regexp.MustCompile(`^[!-"$-9;-~]{1,253}$`)
 
 // maxHostName is how long a host name may be: what RFC 1123 allows a label, and Linux (64) the whole.
 const maxHostName = 63
@@ -106,12 +110,22 @@ func checkEnvironment(d *types.TaskDefinition, c *types.ContainerDefinition) err
 		}
 		names[name] = true
 	}
-	if len(c.EnvironmentFiles) > 10 {
-		return clientError("Container '%s' can have at most 10 environment files.", deref(c.Name))
+	return checkEnvironmentFiles(c.EnvironmentFiles, deref(c.Name))
+}
+
+// environmentFile is the ARN of an object in S3.
+var environmentFile = regexp.MustCompile(`^arn:[a-z-]+:s3:::[a-z0-9.-]{3,63}/.+$`)
+
+func checkEnvironmentFiles(files []types.EnvironmentFile, container string) error {
+	if len(files) > 10 {
+		return clientError("Container '%s' can have at most 10 environment files.", container)
 	}
-	for _, f := range c.EnvironmentFiles {
-		if !strings.HasSuffix(deref(f.Value), ".env") {
+	for _, f := range files {
+		switch value := deref(f.Value); {
+		case !strings.HasSuffix(value, ".env"):
 			return clientError("Environment file must have a .env file extension.")
+		case !environmentFile.MatchString(value) || hasNUL(value):
+			return clientError("Invalid environment file '%s' for container '%s'. It must be the ARN of an object in S3.", value, container)
 		}
 	}
 	return nil
@@ -187,7 +201,10 @@ func checkNetworkFields(d *types.TaskDefinition, c *types.ContainerDefinition) e
 		}
 	}
 	for _, h := range c.ExtraHosts {
-		if deref(h.Hostname) == "" || deref(h.IpAddress) == "" {
+		if !hostsName.MatchString(deref(h.Hostname)) {
+			return badSetting("extraHosts", c)
+		}
+		if _, err := netip.ParseAddr(deref(h.IpAddress)); err != nil && deref(h.IpAddress) != "host-gateway" {
 			return badSetting("extraHosts", c)
 		}
 	}

@@ -22,7 +22,7 @@ func checkPorts(d *types.TaskDefinition) error {
 			return clientError("When networkMode=none, the container definition can't specify port mappings.")
 		}
 		ranges := 0
-		for _, p := range c.PortMappings {
+		for i, p := range c.PortMappings {
 			if name := deref(p.Name); p.Name != nil {
 				if !portName.MatchString(name) {
 					return clientError("Invalid port mapping name '%s' in container '%s'.", name, deref(c.Name))
@@ -39,6 +39,9 @@ func checkPorts(d *types.TaskDefinition) error {
 			}
 			if err := checkPort(d, c, p); err != nil {
 				return err
+			}
+			if slices.ContainsFunc(c.PortMappings[:i], func(o types.PortMapping) bool { return overlap(o, p) }) {
+				return clientError("The container port ranges of container '%s' cannot overlap.", deref(c.Name))
 			}
 			if err := taken.take(d, p); err != nil {
 				return err
@@ -72,6 +75,23 @@ func checkPort(d *types.TaskDefinition, c *types.ContainerDefinition, p types.Po
 		return clientError("When networkMode=%s, the host ports and container ports in port mappings must match.", mode)
 	}
 	return nil
+}
+
+// overlap: two mappings, of which one is a range, have a container port in common.
+func overlap(a, b types.PortMapping) bool {
+	if a.Protocol != b.Protocol || a.ContainerPortRange == nil && b.ContainerPortRange == nil {
+		return false
+	}
+	ends := func(p types.PortMapping) (from, to int) {
+		if p.ContainerPortRange == nil {
+			return int(deref(p.ContainerPort)), int(deref(p.ContainerPort))
+		}
+		from, to, _ = portRange(*p.ContainerPortRange)
+		return from, to
+	}
+	from, to := ends(a)
+	otherFrom, otherTo := ends(b)
+	return from <= otherTo && otherFrom <= to
 }
 
 // portRange reads "8000-8010".

@@ -255,8 +255,8 @@ func checkDependencies(d *types.TaskDefinition) error {
 			waits[name] = append(waits[name], *other.Name)
 		}
 		for _, link := range c.Links {
-			target, _, _ := strings.Cut(link, ":")
-			if target == name || containerNamed(d, target) == nil {
+			target, alias, renamed := strings.Cut(link, ":")
+			if target == name || containerNamed(d, target) == nil || renamed && !resourceName.MatchString(alias) {
 				return clientError("Invalid link '%s' for container '%s'.", link, name)
 			}
 			waits[name] = append(waits[name], target)

@@ -28,11 +28,13 @@ func givenFlags(cmd *cobra.Command) []string {
 		if f.Name == "detach" || f.Name == "data-dir" {
 			return
 		}
-		value := f.Value.String()
+		values := []string{f.Value.String()}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
-			value = strings.Join(list.GetSlice(), ",")
+			values = list.GetSlice()
 		}
-		given = append(given, "--"+f.Name+"="+value)
+		for _, value := range values {
+			given = append(given, "--"+f.Name+"="+value)
+		}
 	})
 	return given
 }

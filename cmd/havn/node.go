@@ -101,13 +101,18 @@ func openNode(ctx context.Context, h home, c nodeConfig, log *slog.Logger) (*nod
 	if err := os.MkdirAll(h.path("node"), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make data folder: %w", err)
 	}
+	stands, err := c.storage.parse()
+	if err != nil {
+		return nil, err
+	}
 	net, err := network.Open(ctx, network.Config{StateDir: h.path("node", "network"), Name: h.name(), Log: log})
 	if err != nil {
 		return nil, err
 	}
 	run, err := containerd.Open(ctx, containerd.Config{
 		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net,
-		ImagePullBehavior: containerd.PullBehavior(c.pull), ImageMaxAge: c.imageMaxAge, Log: log,
+		ImagePullBehavior: containerd.PullBehavior(c.pull), ImageMaxAge: c.imageMaxAge,
+		FileSystems: stands.fileSystems, Buckets: stands.buckets, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, net.Close())

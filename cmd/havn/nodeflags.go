@@ -13,6 +13,7 @@ import (
 type nodeConfig struct {
 	pull        string
 	imageMaxAge time.Duration
+	storage     storageFlags
 }
 
 func (c *nodeConfig) flags(f *pflag.FlagSet) {
@@ -20,6 +21,7 @@ func (c *nodeConfig) flags(f *pflag.FlagSet) {
 		"when the node pulls: default, always, once or prefer-cached, as the ECS agent's ECS_IMAGE_PULL_BEHAVIOR")
 	f.DurationVar(&c.imageMaxAge, "image-max-age", containerd.DefaultImageMaxAge,
 		"how long the node keeps a pulled image that no container uses; less where the disk is short")
+	c.storage.addTo(f)
 }
 
 // check refuses what cannot work, before anything is touched.
@@ -32,5 +34,6 @@ func (c *nodeConfig) check() error {
 	if c.imageMaxAge < time.Minute {
 		return fmt.Errorf("--image-max-age %v is less than a minute: a task that is replaced needs its image again at once", c.imageMaxAge)
 	}
-	return nil
+	_, err := c.storage.parse()
+	return err
 }

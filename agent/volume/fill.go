@@ -1,0 +1,69 @@
+package volume
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/continuity/fs"
+)
+
+// whatIsOverlays are notes that overlayfs keeps on a layer's files for itself.
+var whatIsOverlays = fs.WithXAttrExclude("trusted.overlay.opaque", "trusted.overlay.origin", "trusted.overlay.impure",
+	"trusted.overlay.nlink", "trusted.overlay.redirect", "trusted.overlay.metacopy")
+
+// Empty tells whether Fill would fill the place.
+func (p Place) Empty() (bool, error) {
+	if !p.Fresh {
+		return false, nil
+	}
+	if p.half() {
+		return true, nil
+	}
+	entries, err := os.ReadDir(p.Path)
+	return len(entries) == 0, err
+}
+
+// half: somebody was killed while he filled it.
+func (p Place) half() bool {
+	if p.mark == "" {
+		return false
+	}
+	_, err := os.Stat(p.mark)
+	return err == nil
+}
+
+// Fill copies a folder of an image into an empty fresh place, with the folder's own owner and mode, as Docker does. What
+// was filled by half is filled anew; but not what is mounted, as that is not ours to empty.
+func (s *Store) Fill(p Place, from string) error {
+	s.locks.Lock(p.Path)
+	defer s.locks.Unlock(p.Path) //nolint:errcheck // fails only where it is not locked
+	empty, err := p.Empty()
+	if err != nil || !empty {
+		return err
+	}
+	if info, err := os.Stat(from); err != nil || !info.IsDir() {
+		return ignoreMissing(err)
+	}
+	if p.mark != "" {
+		half, err := readNames(p.Path)
+		if err != nil {
+			return err
+		}
+		for _, name := range half {
+			if err := os.RemoveAll(filepath.Join(p.Path, name)); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(p.mark, nil, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := fs.CopyDir(p.Path, from, whatIsOverlays); err != nil {
+		return fmt.Errorf("cannot copy what the image has there into the volume: %w", err)
+	}
+	if p.mark == "" {
+		return nil
+	}
+	return os.Remove(p.mark)
+}
