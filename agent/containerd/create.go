@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -178,8 +177,11 @@ func (r *Runtime) createProcess(
 	ctx context.Context, task *protocol.Task, c *protocol.Container, rootfs []mount.Mount,
 ) error {
 	id := containerID(task.ARN, c.Name)
-	log := (&url.URL{Scheme: "file", Path: LogPath(r.dataDir, task.ARN, c.Name)}).String()
-	request := &tasksapi.CreateTaskRequest{ContainerID: id, Stdout: log, Stderr: log}
+	output, err := r.logOptions(task, c)
+	if err != nil {
+		return err
+	}
+	request := &tasksapi.CreateTaskRequest{ContainerID: id, Stdout: output.URI()}
 	for _, m := range rootfs {
 		request.Rootfs = append(request.Rootfs,
 			&types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})

@@ -32,5 +32,5 @@
 // A command that does not exist is found out by runc create, but is told by Start: ECS words it so. Therefore
 // Create lets that step fail in silence, and Start does it again and reports.
 //
-// A container's output goes to one file, which grows as long as the container runs: there is no rotation yet.
+// The shim writes a container's output to files, and rotates them: see havn/agent/logging.
 package containerd

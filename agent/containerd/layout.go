@@ -22,7 +22,8 @@ import (
 //	tasks/TASK/task.json             which task this is, and its containers
 //	tasks/TASK/containers/CONTAINER/ hosts, hostname, resolv.conf of a container; started, once it was; its image's volumes
 //	tasks/TASK/volumes/VOLUME/       a volume that lives with the task; volumes/VOLUME/ is a shared one: see agent/volume
-//	logs/TASK/CONTAINER.log          what a container wrote
+//	logs/TASK/CONTAINER.log          what a container wrote (.log.1 ... before that): havn/agent/logging/jsonfile
+//	logs/TASK/CONTAINER.log-cursor   how far that is shipped
 
 // containerID is the container's ID in the runtime.
 func containerID(taskARN, container string) string {
@@ -33,7 +34,7 @@ func containerID(taskARN, container string) string {
 // TaskID is the last part of a task's ARN, which names its folders and cgroup.
 func TaskID(arn string) string { return fileName(arn[strings.LastIndexByte(arn, '/')+1:]) }
 
-// LogPath is the file that holds what a container wrote to stdout and stderr.
+// LogPath is the newest file of what a container wrote to stdout and stderr.
 func LogPath(dataDir, taskARN, container string) string {
 	return filepath.Join(dataDir, "logs", TaskID(taskARN), fileName(container)+".log")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"havn/agent/logging/jsonfile"
 	"havn/agent/network"
 	"havn/lifecycle"
 	"havn/protocol"
@@ -168,11 +171,18 @@ func (n *node) clean(task *protocol.Task) {
 // output is what the container wrote.
 func (n *node) output(task *protocol.Task, container string) string {
 	n.tb.Helper()
-	data, err := os.ReadFile(LogPath(n.config.DataDir, task.ARN, container))
-	if err != nil {
-		n.tb.Fatal(err)
+	var all strings.Builder
+	for r := jsonfile.NewReader(LogPath(n.config.DataDir, task.ARN, container), jsonfile.Position{}); ; {
+		line, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			r.Close()
+			return all.String()
+		}
+		if err != nil {
+			n.tb.Fatal(err)
+		}
+		all.Write(line.Log)
 	}
-	return string(data)
 }
 
 var taskNumber int

@@ -73,6 +73,7 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.portMappings.appProtocol
 	containerDefinitions.versionConsistency
 	containerDefinitions.logConfiguration.logDriver
+	containerDefinitions.logConfiguration.options
 `)
 
 // restrictedInDefinition are the members above of which only some values are acted on.
@@ -106,7 +107,7 @@ var notes = map[string]string{
 	"containerDefinitions.portMappings.name":                           "a name for others to refer to; nothing to do on the node",
 	"containerDefinitions.portMappings.appProtocol":                    "a hint for Service Connect; nothing to do on the node",
 	"containerDefinitions.versionConsistency":                          "concerns the tasks of a service only",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file without options: plain text, not rotated yet",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file, with rotation",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.

@@ -307,36 +307,6 @@ func checkLinux(d *types.TaskDefinition, c *types.ContainerDefinition) error {
 	return nil
 }
 
-// requiredOptions are the options without which a log driver is of no use.
-var requiredOptions = map[types.LogDriver][]string{
-	types.LogDriverAwslogs: {"awslogs-region", "awslogs-group"},
-	types.LogDriverSplunk:  {"splunk-url", "splunk-token"},
-}
-
-func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
-	l := c.LogConfiguration
-	if l == nil {
-		return nil
-	}
-	var absent []string
-	for _, option := range requiredOptions[l.LogDriver] {
-		secret := slices.ContainsFunc(l.SecretOptions, func(s types.Secret) bool { return deref(s.Name) == option })
-		if l.Options[option] == "" && !secret {
-			absent = append(absent, option)
-		}
-	}
-	if len(absent) > 0 {
-		return clientError("Log driver %s requires options: %s", l.LogDriver, strings.Join(absent, ", "))
-	}
-	if mode, ok := l.Options["mode"]; ok && mode != "blocking" && mode != "non-blocking" {
-		return clientError("Log driver option 'mode' must be blocking or non-blocking.")
-	}
-	if l.Options["awslogs-datetime-format"] != "" && l.Options["awslogs-multiline-pattern"] != "" {
-		return clientError("Log driver awslogs cannot have both options awslogs-datetime-format and awslogs-multiline-pattern.")
-	}
-	return nil
-}
-
 func checkDevices(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 	for i, r := range c.ResourceRequirements {
 		value := deref(r.Value)

@@ -3,8 +3,8 @@
 // Command havn-shim stands between Havn and the containers of one task: it starts runc, holds their output
 // open, reaps their processes and remembers how they ended. It outlives Havn, which is why containers do.
 //
-// It is containerd's own runc shim and links nothing else: there is one such process for each running
-// task, so every page counts.
+// It is containerd's own runc shim, and what writes the logs (output.go), and links nothing else: there is one such
+// process for each running task, so every page counts.
 package main
 
 import (
@@ -13,7 +13,6 @@ import (
 	"runtime"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
-	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task/plugin"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/log"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,24 +9,38 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
+
+	"havn/agent/logging/jsonfile"
 )
 
 func logsCommand(open opener) *cobra.Command {
 	var follow bool
+	var p logPrinter
+	var tail, since string
 	cmd := &cobra.Command{
 		Use:   "logs [-f] TASK [CONTAINER]",
 		Short: "Print what a task's container wrote",
-		Long: `Print what a task's container wrote to its standard output and error. TASK is an id, the beginning of
-one, or an ARN; CONTAINER is needed where the task has several. The logs of this machine's tasks only:
-they stay for three hours after a task stopped.`,
+		Long: `Print what a task's container wrote: its standard output to standard output, its standard error to standard
+error. TASK is an id, the beginning of one, or an ARN; CONTAINER is needed where the task has several. The
+logs of this machine's tasks only: they stay for three hours after a task stopped, and the oldest lines of a
+long log go earlier. Wherever else the log goes (awslogs, fluentd ...), it is here, too.`,
 		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if p.tail, err = tailOf(tail); err != nil {
+				return err
+			}
+			if p.since, err = sinceOf(since, time.Now()); err != nil {
+				return err
+			}
 			h, err := open()
 			if err != nil {
 				return err
@@ -34,15 +49,48 @@ they stay for three hours after a task stopped.`,
 			if err != nil {
 				return err
 			}
-			if !follow {
-				_, err = printFrom(cmd.OutOrStdout(), file, 0)
+			p.out, p.err = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			log := jsonfile.NewReader(file, jsonfile.Position{})
+			defer log.Close()
+			if err := p.printThere(log); err != nil || !follow {
 				return err
 			}
-			return h.followLog(cmd.Context(), cmd.OutOrStdout(), file)
+			return h.followLog(cmd.Context(), &p, log, file)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing until the task has stopped")
+	f := cmd.Flags()
+	f.BoolVarP(&follow, "follow", "f", false, "go on printing until the task has stopped")
+	f.BoolVarP(&p.times, "timestamps", "t", false, "print the time before each line")
+	f.StringVarP(&tail, "tail", "n", "all", "print only so many of the last lines")
+	f.StringVar(&since, "since", "", "print only lines since a time (2026-01-02T15:04:05Z) or for so long (10m)")
 	return cmd
+}
+
+// tailOf is -1 for all.
+func tailOf(text string) (int, error) {
+	if text == "all" {
+		return -1, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("--tail %q is neither a number of lines nor all", text)
+	}
+	return n, nil
+}
+
+// sinceOf is the zero time for ever.
+func sinceOf(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--since %q is neither a duration such as 10m nor a time such as 2026-01-02T15:04:05Z", text)
+	}
+	return at, nil
 }
 
 // logFile finds the log of a container of a task.
@@ -85,50 +133,120 @@ func (h home) logFile(args []string) (string, error) {
 	return files[0], nil
 }
 
-// printFrom copies what stands after offset, and returns the new end.
-func printFrom(out io.Writer, file string, offset int64) (int64, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return offset, err
-	}
-	defer f.Close()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return offset, err
-	}
-	n, err := io.Copy(out, f)
-	return offset + n, err
+// logPrinter prints lines of a log to where the container wrote them.
+type logPrinter struct {
+	out, err io.Writer
+	times    bool
+	tail     int // of the lines that are there; -1 = all
+	since    time.Time
+	within   map[string]bool // by stream: the last that was printed is a part of a line
 }
 
-// followLog prints the file as it grows, until its task is stopped or its log discarded.
-func (h home) followLog(ctx context.Context, out io.Writer, file string) error {
+// printThere prints what is there when it is called, as much of it as is wanted.
+func (p *logPrinter) printThere(log *jsonfile.Reader) error {
+	if p.tail < 0 {
+		return p.printNext(log)
+	}
+	var last []jsonfile.Line // with the parts of p.tail lines, and at times of twice as many
+	for whole := 0; ; {
+		line, err := log.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		last = append(last, line)
+		if bytes.HasSuffix(line.Log, []byte("\n")) {
+			whole++
+		}
+		if whole > 2*p.tail {
+			last, whole = endOf(last, p.tail), p.tail
+		}
+	}
+	for _, line := range endOf(last, p.tail) {
+		if err := p.print(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endOf is the end of lines, from where n of them begin. What has no end yet is one, too.
+func endOf(lines []jsonfile.Line, n int) []jsonfile.Line {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if i < len(lines)-1 && !bytes.HasSuffix(lines[i].Log, []byte("\n")) {
+			continue // a part of what has been counted
+		}
+		if n--; n < 0 {
+			return slices.Clone(lines[i+1:])
+		}
+	}
+	return lines
+}
+
+// printNext prints up to the end of what is there.
+func (p *logPrinter) printNext(log *jsonfile.Reader) error {
+	for {
+		line, err := log.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.print(line); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *logPrinter) print(line jsonfile.Line) error {
+	if line.Time.Before(p.since) {
+		return nil
+	}
+	to := p.out
+	if line.Stream == jsonfile.Stderr {
+		to = p.err
+	}
+	text := line.Log
+	if p.times && !p.within[line.Stream] {
+		text = slices.Concat([]byte(line.Time.Format(time.RFC3339Nano)+" "), text)
+	}
+	if p.within == nil {
+		p.within = map[string]bool{}
+	}
+	p.within[line.Stream] = !bytes.HasSuffix(line.Log, []byte("\n"))
+	_, err := to.Write(text)
+	return err
+}
+
+// followLog prints what is added to the log, until its task is stopped or its log discarded.
+func (h home) followLog(ctx context.Context, p *logPrinter, log *jsonfile.Reader, file string) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("cannot follow: %w", err)
 	}
 	defer watcher.Close()
-	if err := watcher.Add(file); err != nil {
+	if err := watcher.Add(filepath.Dir(file)); err != nil { // not the file: it is another one after a rotation
 		return fmt.Errorf("cannot follow: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.waitStopped(ctx, filepath.Base(filepath.Dir(file))) }()
-	var offset int64
 	for {
-		if offset, err = printFrom(out, file, offset); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
+		if err := p.printNext(log); err != nil {
 			return err
+		}
+		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+			return nil // discarded
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-stopped:
-			if _, perr := printFrom(out, file, offset); perr != nil && !errors.Is(perr, fs.ErrNotExist) {
-				return perr
-			}
-			return err
+			return errors.Join(p.printNext(log), err)
 		case <-watcher.Events:
 		case err := <-watcher.Errors:
 			return fmt.Errorf("cannot follow: %w", err)

@@ -1,0 +1,180 @@
+package logging
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/template"
+
+	units "github.com/docker/go-units"
+
+	"havn/agent/logging/jsonfile"
+	"havn/protocol"
+)
+
+// Container is what logging needs to know of a container.
+type Container struct {
+	ID, Name, Image     string
+	TaskARN, ClusterARN string
+	Family, Version     string // of the task definition
+	Labels, Environment map[string]string
+	Config              *protocol.LogConfig // nil: none was asked for
+	Log, Cursor         string              // paths: the newest file of the spool, and how far it is shipped
+}
+
+// What holds where a container asks for nothing: 100 MB of its output, as Docker's own advice is.
+const (
+	defaultSize  = 20 << 20
+	defaultFiles = 5
+)
+
+// A spool of a driver that ships has so many full files beside the one that is written, and they hold max-buffer-size
+// together, which is 10m where nothing is said.
+const (
+	spoolFiles    = 4
+	defaultBuffer = 10 << 20
+	leastBuffer   = 64 << 10
+)
+
+// Driver is the driver's name.
+func (c Container) Driver() string {
+	if c.Config == nil || c.Config.Type == "" {
+		return "json-file"
+	}
+	return c.Config.Type
+}
+
+// Ships reports whether the driver has a destination beyond the spool.
+func (c Container) Ships() bool { return c.Driver() != "json-file" }
+
+func (c Container) option(name string) string {
+	if c.Config == nil {
+		return ""
+	}
+	return c.Config.Config[name]
+}
+
+// Spool is how the shim writes the container's output.
+//
+// Of json-file, the options max-size, max-file and compress mean what they mean to Docker. Every other driver's spool
+// holds max-buffer-size. With the mode non-blocking, which is ECS's default, the oldest of it is dropped when there is
+// more; with the mode blocking, the container's write waits until the destination has taken the oldest.
+func (c Container) Spool() (jsonfile.Options, error) {
+	o := jsonfile.Options{Path: c.Log}
+	var err error
+	switch {
+	case c.Config == nil || c.Config.Type == "":
+		o.MaxSize, o.MaxFile = defaultSize, defaultFiles
+	case c.Ships():
+		size := int64(defaultBuffer)
+		if text := c.option("max-buffer-size"); text != "" {
+			if size, err = units.RAMInBytes(text); err != nil {
+				return o, fmt.Errorf("cannot read the log option max-buffer-size: %w", err)
+			}
+		}
+		o.MaxSize, o.MaxFile = max(size, leastBuffer)/spoolFiles, spoolFiles+1
+		o.Hold = c.option("mode") == "blocking"
+	default:
+		if err := c.jsonFile(&o); err != nil {
+			return o, err
+		}
+	}
+	o.Attrs, err = c.attributes()
+	return o, err
+}
+
+func (c Container) jsonFile(o *jsonfile.Options) (err error) {
+	if text := c.option("max-size"); text != "" && text != "-1" {
+		if o.MaxSize, err = units.RAMInBytes(text); err != nil || o.MaxSize <= 0 {
+			return fmt.Errorf("the log option max-size %q is no size", text)
+		}
+	}
+	o.MaxFile = 1
+	if text := c.option("max-file"); text != "" {
+		if o.MaxFile, err = strconv.Atoi(text); err != nil || o.MaxFile < 1 {
+			return fmt.Errorf("the log option max-file %q is no number from 1 on", text)
+		}
+	}
+	if text := c.option("compress"); text != "" {
+		if o.Compress, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("the log option compress %q is neither true nor false", text)
+		}
+	}
+	if o.Compress && (o.MaxFile == 1 || o.MaxSize == 0) {
+		return fmt.Errorf("the log option compress needs max-size, and max-file of more than 1")
+	}
+	return nil
+}
+
+// attributes are what the options labels, env and tag add to each line, as a JSON object; nil for nothing.
+// Docker documentation, "Customize log driver output".
+func (c Container) attributes() (json.RawMessage, error) {
+	extra, err := c.extra()
+	if err != nil {
+		return nil, err
+	}
+	if c.option("tag") != "" {
+		if extra["tag"], err = c.tag(""); err != nil {
+			return nil, err
+		}
+	}
+	if len(extra) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(extra)
+}
+
+// extra are the container's labels and environment variables that the options name.
+func (c Container) extra() (map[string]string, error) {
+	extra := map[string]string{}
+	for _, kind := range []struct {
+		option string
+		values map[string]string
+	}{{"labels", c.Labels}, {"env", c.Environment}} {
+		for _, name := range strings.Split(c.option(kind.option), ",") {
+			if value, ok := kind.values[name]; ok {
+				extra[name] = value
+			}
+		}
+		if text := c.option(kind.option + "-regex"); text != "" {
+			pattern, err := regexp.Compile(text)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the log option %s-regex: %w", kind.option, err)
+			}
+			for name, value := range kind.values {
+				if pattern.MatchString(name) {
+					extra[name] = value
+				}
+			}
+		}
+	}
+	return extra, nil
+}
+
+// tag is the option of that name, with its template filled in; without the option, the first 12 digits of the
+// container's ID, unless otherwise says more. Docker documentation, "Customize log driver output".
+func (c Container) tag(otherwise string) (string, error) {
+	text := c.option("tag")
+	if text == "" {
+		text = otherwise
+	}
+	if text == "" {
+		text = "{{.ID}}"
+	}
+	parsed, err := template.New("tag").Parse(text)
+	var b strings.Builder
+	if err == nil {
+		err = parsed.Execute(&b, tagValues{
+			ID: c.ID[:min(12, len(c.ID))], FullID: c.ID, Name: c.Name, ImageName: c.Image, ImageFullID: c.Image, DaemonName: "havn",
+		})
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the log option tag: %w", err)
+	}
+	return b.String(), nil
+}
+
+// tagValues are what a tag's template can name.
+type tagValues struct{ ID, FullID, Name, ImageName, ImageFullID, DaemonName string }
