@@ -35,6 +35,8 @@ var mayImport = map[string]struct {
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
+	"api/logs":          {[]string{"state", "wire", "logstore"}, "as api/ecs; events are not state, and go to their own store"},
+	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
 	"dispatch":          {[]string{"state", "protocol", "lifecycle"}, "assignments out, connections noted; no handler, no agent"},
 	"control":           {[]string{"state", "placement", "lifecycle"}, "a controller is a transaction on state"},
 	"agent":             {[]string{"lifecycle", "protocol", "reserve"}, "the node knows nothing of the server but its protocol"},

@@ -16,7 +16,7 @@ const (
 
 // Reapers forget what has ended.
 func Reapers() []Controller {
-	return []Controller{reapTasks(), reapTokens(), reapDefinitions(), reapInstances(), reapClusters()}
+	return []Controller{reapTasks(), reapTokens(), reapDefinitions(), reapInstances(), reapClusters(), reapLogStreams()}
 }
 
 // reapTasks forgets a STOPPED task an hour after it has stopped.

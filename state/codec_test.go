@@ -153,7 +153,8 @@ func TestFormatsAreWrittenDown(t *testing.T) {
 	}{
 		{Clusters.schema, Cluster{}}, {TaskDefinitions.schema, TaskDefinition{}}, {Families.schema, Family{}},
 		{Tasks.schema, Task{}}, {Nodes.schema, Node{}}, {Instances.schema, Instance{}},
-		{ClientTokens.schema, ClientToken{}}, {AccountSettings.schema, AccountSetting{}}, {fences.schema, Fence{}},
+		{ClientTokens.schema, ClientToken{}}, {AccountSettings.schema, AccountSetting{}},
+		{LogGroups.schema, LogGroup{}}, {LogStreams.schema, LogStream{}}, {fences.schema, Fence{}},
 	} {
 		fmt.Fprintf(&b, "%s v%d\n", table.schema.name, table.schema.format)
 		members(&b, reflect.TypeOf(table.record), "  ", nil)

@@ -42,6 +42,13 @@ var (
 	ClientTokens = NewTable("client-token", 1, func(c ClientToken) string { return c.Key })
 
 	AccountSettings = NewTable("account-setting", 1, func(s AccountSetting) string { return s.PrincipalARN + "|" + s.Name })
+
+	LogGroups = NewTable("log-group", 1, func(g LogGroup) string { return g.Name },
+		Index[LogGroup]{"id", func(g LogGroup) []string { return []string{g.ID} }})
+
+	LogStreams = NewTable("log-stream", 1, func(s LogStream) string { return LogStreamKey(s.GroupID, s.Name) },
+		Index[LogStream]{"id", func(s LogStream) []string { return []string{s.ID} }},
+		Index[LogStream]{"group", func(s LogStream) []string { return []string{s.GroupID} }})
 )
 
 func unstopped(t Task, value string) []string {

@@ -52,6 +52,8 @@ type operation struct {
 	// newInput returns a *In; call takes one and returns a *Out.
 	newInput func() any
 	call     func(ctx context.Context, in any) (any, error)
+	// event is the union of what follows the output; nil when nothing does. Then call returns a *streamed.
+	event *valuePlan
 }
 
 // Handle registers h as the API's implementation of the operation whose input is

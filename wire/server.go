@@ -151,7 +151,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := write.AvailableBuffer()
 	status := http.StatusOK
 	if err == nil {
-		b, err = s.answer(b, &c, r)
+		var events *streamed
+		if b, events, err = s.answer(b, &c, r); events != nil {
+			s.sendStream(w, r, &c, c.api.handlers[c.name], events)
+			return
+		}
 	}
 	if err != nil {
 		b, status = s.refuse(b[:0], &c, r, err)
@@ -312,36 +316,40 @@ func (s *Server) routeForm(c *call, r *http.Request) (bool, error) {
 	return true, nil
 }
 
-// answer does the call and appends what it returns.
-func (s *Server) answer(b []byte, c *call, r *http.Request) ([]byte, error) {
+// answer does the call and appends what it returns, or returns it, if it goes on.
+func (s *Server) answer(b []byte, c *call, r *http.Request) ([]byte, *streamed, error) {
 	caller, err := s.authenticate(c, r)
 	if err != nil {
-		return b, err
+		return b, nil, err
 	}
 	if c.api == nil {
-		return b, &Error{UnknownOperation, fmt.Sprintf("Could not find operation %s of an API that is served here", c.name)}
+		return b, nil, &Error{UnknownOperation, fmt.Sprintf("Could not find operation %s of an API that is served here", c.name)}
 	}
 	op := c.api.handlers[c.name]
 	if op == nil {
 		if slices.Contains(c.api.Operations, c.name) {
-			return b, &Error{UnknownOperation, fmt.Sprintf("Havn does not do the operation %s of %s yet", c.name, c.api.Name)}
+			return b, nil, &Error{UnknownOperation, fmt.Sprintf("Havn does not do the operation %s of %s yet", c.name, c.api.Name)}
 		}
-		return b, &Error{UnknownOperation, fmt.Sprintf("Could not find operation %s of %s", c.name, c.api.Name)}
+		return b, nil, &Error{UnknownOperation, fmt.Sprintf("Could not find operation %s of %s", c.name, c.api.Name)}
 	}
 	in := op.newInput()
 	value := reflect.ValueOf(in).Elem()
 	if err := c.dialect.decode(op, c.body, value); err != nil {
-		return b, err
+		return b, nil, err
 	}
 	if text := op.input.check(value); text != "" {
-		return b, &Error{BadInput, text}
+		return b, nil, &Error{BadInput, text}
 	}
 	ctx := WithRequest(r.Context(), Request{Caller: caller, ID: c.id, Now: c.now, Endpoint: endpoint(r)})
 	out, err := s.perform(ctx, op, in)
 	if err != nil {
-		return b, err
+		return b, nil, err
 	}
-	return c.dialect.encode(b, op, reflect.ValueOf(out).Elem(), c.id)
+	if events, ok := out.(*streamed); ok {
+		return b, events, nil
+	}
+	b, err = c.dialect.encode(b, op, reflect.ValueOf(out).Elem(), c.id)
+	return b, nil, err
 }
 
 func (s *Server) authenticate(c *call, r *http.Request) (Principal, error) {
@@ -365,10 +373,12 @@ func (s *Server) perform(ctx context.Context, op *operation, in any) (out any, e
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
-		err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		err = panicked(p)
 	}()
 	return op.call(ctx, in)
 }
+
+func panicked(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
 
 // nowhere stands for the API of requests that are for none.
 var nowhere = map[Dialect]*API{AWSJSON: {Dialect: AWSJSON}, Query: {Dialect: Query}}

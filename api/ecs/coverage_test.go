@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
+	"havn/api/logs"
 	"havn/api/sts"
 	"havn/wire"
 )
@@ -115,7 +116,7 @@ func note(member string, restricted map[string][]string, notes map[string]string
 
 func TestCoverageIsWrittenDown(t *testing.T) {
 	const path = "../../docs/coverage.md"
-	want := coverage(testServer().API(), sts.API())
+	want := coverage(testServer().API(), logs.NewServer(logs.Config{}).API(), sts.API())
 	if *write {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 //	credentials    the root access key of this Havn, made at first start, mode 0600
 //	havn.log       what a detached server says
 //	etcd/          the state, unless --etcd names a cluster
+//	logstore/      the log events of CloudWatch Logs; not there before the first
 //	node/          the agent's journal and the network's notes
 //	containerd/    images and containers
 //	logs/          what containers print: logs/TASK/CONTAINER.log

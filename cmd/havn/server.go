@@ -14,9 +14,12 @@ import (
 	"time"
 
 	"havn/api/ecs"
+	"havn/api/logs"
 	"havn/api/sts"
 	"havn/control"
 	"havn/dispatch"
+	"havn/expire"
+	"havn/logstore"
 	"havn/state"
 	"havn/state/etcd"
 	"havn/wire"
@@ -85,10 +88,17 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	if c.dev {
 		keys["test"] = wire.Credential{Secret: "test", Principal: root}
 	}
-	handler, dispatcher := c.handler(s.info, store, keys, log)
+	events, err := logstore.Open(logstore.Config{Dir: h.path("logstore"), Log: log})
+	if err != nil {
+		return s, err
+	}
+	s.defers("log store", events.Close)
+	s.run("expiry of logs", expire.New(store, events, log).Run)
+	logsServer := logs.NewServer(logs.Config{Store: store, Events: events, Region: c.region, Account: c.account})
+	handler, dispatcher := c.handler(s.info, store, logsServer, keys, log)
 	s.run("controllers", control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: control.All()}).Run)
 	s.run("dispatch", dispatcher.Run)
-	s.serveHTTP(listener, handler)
+	s.serveHTTP(listener, handler, logsServer.EndSessions)
 	if err := s.answers(ctx); err != nil {
 		return s, err
 	}
@@ -204,7 +214,7 @@ func (s *server) lead(ctx context.Context, log *etcd.Log, identity string) error
 }
 
 // handler is everything that answers on the one port.
-func (c upConfig) handler(info serverInfo, store *state.Store, keys map[string]wire.Credential, log *slog.Logger) (http.Handler, *dispatch.Server) {
+func (c upConfig) handler(info serverInfo, store *state.Store, logsServer *logs.Server, keys map[string]wire.Credential, log *slog.Logger) (http.Handler, *dispatch.Server) {
 	lookup := func(_ context.Context, accessKeyID, sessionToken string) (wire.Credential, error) {
 		credential, ok := keys[accessKeyID]
 		if !ok || sessionToken != "" {
@@ -223,7 +233,7 @@ func (c upConfig) handler(info serverInfo, store *state.Store, keys map[string]w
 		PollEndpoint: wire.Endpoint, // a node polls where it found us
 	})
 	aws := wire.NewServer(wire.Config{
-		APIs:        []*wire.API{ecsServer.API(), sts.API()},
+		APIs:        []*wire.API{ecsServer.API(), logsServer.API(), sts.API()},
 		Credentials: lookup, Region: c.region, Account: c.account, Log: log,
 		Fallback: http.HandlerFunc(notAWS(info)),
 	})
@@ -249,8 +259,10 @@ func notAWS(info serverInfo) http.HandlerFunc {
 	}
 }
 
-func (s *server) serveHTTP(listener net.Listener, handler http.Handler) {
+// serveHTTP serves until the server is stopped; stopping is called then, to end answers that would go on.
+func (s *server) serveHTTP(listener net.Listener, handler http.Handler, stopping func()) {
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	srv.RegisterOnShutdown(stopping)
 	go func() {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("cannot serve the API: %w", err)

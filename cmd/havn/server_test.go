@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"havn/api/logs"
 	"havn/state"
 	"havn/wire"
 )
@@ -29,7 +30,7 @@ func TestAPathIsAnsweredAsItIsWritten(t *testing.T) {
 	}
 	c := upConfig{region: "us-east-1", account: "000000000000"}
 	keys := map[string]wire.Credential{"AKIA": {Secret: "secret", Principal: wire.Principal{Account: c.account}}}
-	h, _ := c.handler(serverInfo{}, store, keys, slog.New(slog.DiscardHandler))
+	h, _ := c.handler(serverInfo{}, store, logs.NewServer(logs.Config{}), keys, slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(h)
 	defer server.Close()
 	client := server.Client()
