@@ -320,14 +320,21 @@ func (awsJSON) encode(b []byte, op *operation, out reflect.Value, _ string) ([]b
 func (awsJSON) encodeError(b []byte, _ *API, a answer, _ string) ([]byte, error) {
 	b = append(b, `{"__type":`...)
 	b = appendJSONString(b, a.code)
-	b = append(b, `,"message":`...)
-	b = appendJSONString(b, a.message)
+	said := false
+	message := func() { // in its place between the members
+		b = append(b, `,"message":`...)
+		b = appendJSONString(b, a.message)
+		said = true
+	}
 	if a.plan != nil {
 		for i := range a.plan.fields {
 			f := &a.plan.fields[i]
 			held, ok := f.value.present(a.members.Field(f.index))
 			if !ok || f.key == "message" || f.key == "Message" {
 				continue
+			}
+			if !said && f.key > "message" {
+				message()
 			}
 			b = append(b, ',')
 			b = append(b, f.prefix...)
@@ -336,6 +343,9 @@ func (awsJSON) encodeError(b []byte, _ *API, a answer, _ string) ([]byte, error)
 				return b, err
 			}
 		}
+	}
+	if !said {
+		message()
 	}
 	return append(b, '}'), nil
 }
