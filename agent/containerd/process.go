@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,11 +87,30 @@ func (r *Runtime) startProcess(ctx context.Context, id, dir string) error {
 	if err = errgrpc.ToNative(err); err == nil {
 		return nil
 	}
-	status, unknown := r.status(ctx, id)
-	if errdefs.IsNotFound(unknown) || unknown == nil && status == tasktypes.Status_CREATED {
-		err = errors.Join(err, os.Remove(startedMark(dir)))
+	if waits, unknown := r.stillWaits(ctx, id); unknown == nil && !waits {
+		return nil // runc was cut off after it had let the process go; how that one ends is for Wait to tell
+	} else if unknown != nil && !errdefs.IsNotFound(unknown) {
+		return err
 	}
-	return err
+	return errors.Join(err, os.Remove(startedMark(dir)))
+}
+
+// stillWaits reports whether the container's process has not been let go: it is runc's own, which becomes the
+// container's program only then.
+func (r *Runtime) stillWaits(ctx context.Context, id string) (bool, error) {
+	resp, err := r.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id})
+	if err != nil {
+		return false, errgrpc.ToNative(err)
+	}
+	if resp.Process.Status != tasktypes.Status_CREATED {
+		return false, nil
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", resp.Process.Pid))
+	if err != nil {
+		return false, nil // it is gone already
+	}
+	args := strings.Split(string(line), "\x00")
+	return len(args) > 1 && filepath.Base(args[0]) == runcName && args[1] == "init", nil
 }
 
 func (r *Runtime) status(ctx context.Context, id string) (tasktypes.Status, error) {
