@@ -165,6 +165,7 @@ func TestExecFormatError(t *testing.T) {
 	r := n.do(task, lifecycle.Start, "c")
 	if r.Reason == "" {
 		w := n.must(task, lifecycle.Wait, "c")
+		n.must(task, lifecycle.Remove, "c") // after which all that it wrote has been read
 		if w.ExitCode == 0 || !strings.Contains(n.output(task, "c"), "exec format error") {
 			t.Errorf("exit code %d, output %q", w.ExitCode, n.output(task, "c"))
 		}
