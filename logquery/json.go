@@ -37,7 +37,7 @@ type jsonNode struct {
 // takes what encoding/json takes, but for the depth.
 func parseJSON(nodes []jsonNode, text string) ([]jsonNode, bool) {
 	if nodes == nil { // a comma parts two values; the rest are the first in theirs
-		nodes = make([]jsonNode, 0, strings.Count(text, ",")+4)
+		nodes = make([]jsonNode, 0, min(strings.Count(text, ",")+4, 256))
 	}
 	p := jsonParser{text: text, nodes: nodes[:0]}
 	p.space()
