@@ -35,6 +35,7 @@ build: deps ## Build bin/havn, and the shim and runc that it needs beside it
 	@if [ ! -x $(BIN)/havn ]; then echo "building Havn, its shim and runc; the first build takes some minutes:"; fi
 	@echo "  runc"      && $(GO) build -trimpath -tags 'seccomp' -ldflags='-s -w' -o $(BIN)/runc github.com/opencontainers/runc
 	@echo "  havn-shim" && CGO_ENABLED=0 $(GO) build -trimpath -tags 'no_grpc' -ldflags='-s -w' -o $(BIN)/havn-shim ./cmd/havn-shim
+	@echo "  havn-init" && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN)/havn-init ./cmd/havn-init
 	@echo "  havn"      && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o $(BIN)/havn ./cmd/havn
 
 .PHONY: test

@@ -27,7 +27,12 @@ var capabilities = []string{
 	"com.amazonaws.ecs.capability.docker-remote-api.1.19",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.20",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.21",
-	"com.amazonaws.ecs.capability.docker-remote-api.1.25",
+	"com.amazonaws.ecs.capability.docker-remote-api.1.22", // sharedMemorySize and tmpfs
+	"com.amazonaws.ecs.capability.docker-remote-api.1.23",
+	"com.amazonaws.ecs.capability.docker-remote-api.1.24", // maxSwap, systemControls
+	"com.amazonaws.ecs.capability.docker-remote-api.1.25", // initProcessEnabled
+	"com.amazonaws.ecs.capability.privileged-container",
+	"ecs.capability.pid-ipc-namespace-sharing",
 	"com.amazonaws.ecs.capability.logging-driver.json-file",
 	"ecs.capability.docker-plugin.local",
 	"ecs.capability.efs",
@@ -120,7 +125,7 @@ func (s *session) attributes() []types.Attribute {
 	if s.config.Cluster == "" {
 		with["havn.every-cluster"] = "true"
 	}
-	for _, name := range capabilities {
+	for _, name := range slices.Concat(capabilities, confinements()) {
 		with[name] = ""
 	}
 	maps.Copy(with, s.config.Attributes)
@@ -129,6 +134,18 @@ func (s *session) attributes() []types.Attribute {
 		all = append(all, types.Attribute{Name: aws.String(name), Value: stringOrNil(with[name])})
 	}
 	return all
+}
+
+// confinements are the kernel's further ways to confine a container, if it has them. The stock agent has to be told.
+func confinements() []string {
+	var found []string
+	if on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(on), "Y") {
+		found = append(found, "com.amazonaws.ecs.capability.apparmor")
+	}
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		found = append(found, "com.amazonaws.ecs.capability.selinux")
+	}
+	return found
 }
 
 func architecture() string {

@@ -86,8 +86,8 @@ func linuxParameters(host *protocol.HostConfig, l *types.LinuxParameters, memory
 		host.Tmpfs[aws.ToString(t.ContainerPath)] = strings.Join(options, ",")
 	}
 	// Swap is counted on top of memory here, and together with it by Docker; swappiness means nothing without it.
-	// Amazon ECS API Reference, "LinuxParameters".
-	if l.MaxSwap != nil && memory > 0 {
+	// Amazon ECS API Reference, "LinuxParameters". A container without a limit of its own is the node's to refuse.
+	if l.MaxSwap != nil {
 		both := (memory + int64(*l.MaxSwap)) * mebibyte
 		host.MemorySwap = &both
 		if l.Swappiness != nil {

@@ -17,7 +17,7 @@ import (
 
 // What all tests share, made once.
 var (
-	binaries string // folder with havn, havn-shim and runc
+	binaries string // folder with havn, havn-shim, havn-init and runc
 	archives string // folder with images: web.tar, busybox.tar
 )
 
@@ -113,6 +113,7 @@ func findBinaries(dir string) error {
 	return errorsOf(
 		build(filepath.Join(dir, "havn"), "havn/cmd/havn"),
 		build(filepath.Join(dir, "havn-shim"), "havn/cmd/havn-shim", "-tags", "no_grpc"),
+		build(filepath.Join(dir, "havn-init"), "havn/cmd/havn-init"),
 		build(filepath.Join(dir, "runc"), "github.com/opencontainers/runc", "-tags", "seccomp"),
 	)
 }
@@ -120,7 +121,7 @@ func findBinaries(dir string) error {
 // newerThanSources reports whether all binaries of dir are there and no source is newer.
 func newerThanSources(dir string) (bool, error) {
 	var oldest time.Time
-	for _, name := range []string{"havn", "havn-shim", "runc"} {
+	for _, name := range []string{"havn", "havn-shim", "havn-init", "runc"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			return false, nil // not built

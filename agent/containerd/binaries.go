@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 )
 
-// The two programs that the engine starts. Both are built from this module.
+// The programs that the engine starts, and the one that is a container's first process. All are built from this module.
 const (
 	shimName = "havn-shim"
 	runcName = "runc"
+	initName = "havn-init"
 )
 
 var howToGet = map[string]string{
 	shimName: "go build ./cmd/havn-shim",
+	initName: "CGO_ENABLED=0 go build ./cmd/havn-init",
 	runcName: "go build -tags seccomp github.com/opencontainers/runc",
 }
 

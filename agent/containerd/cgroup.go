@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	runccgroups "github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"havn/protocol"
@@ -73,12 +74,17 @@ func (g *cgroups) enter(task *protocol.Task) (done func(), err error) {
 	return done, nil
 }
 
-// limitTask makes the task's own limits act on all its containers together.
+// limitTask makes the task's own limits act on all its containers together. Besides, when there is not enough for
+// all, a task gets as much of the CPU as it asked for, or as its containers did: in a group of its own they would
+// otherwise weigh as much together as those of any other task.
 func (g *cgroups) limitTask(task *protocol.Task) error {
-	if task.CPU <= 0 && task.Memory <= 0 {
-		return nil
+	for _, c := range task.Containers {
+		if task.Memory > 0 && c.Memory > task.Memory {
+			return fmt.Errorf("container %s has a hard limit of %d MiB of memory, and the whole task only %d", c.Name, c.Memory, task.Memory)
+		}
 	}
-	group := g.taskPath(task.ARN)
+	group, shares := g.taskPath(task.ARN), taskShares(task)
+	quota, memory := int64(task.CPU*cpuPeriod), task.Memory*mebibyte
 	if g.unified {
 		dir := filepath.Join(g.root, group)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -89,34 +95,55 @@ func (g *cgroups) limitTask(task *protocol.Task) error {
 				return err
 			}
 		}
-		if task.CPU > 0 {
-			if err := writeCgroup(dir, "cpu.max", fmt.Sprintf("%d %d", int64(task.CPU*cpuPeriod), cpuPeriod)); err != nil {
-				return err
-			}
-		}
-		if task.Memory > 0 {
-			return writeCgroup(dir, "memory.max", strconv.FormatInt(task.Memory*mebibyte, 10))
-		}
-		return nil
+		return writeLimits([]cgroupLimit{
+			{dir, "cpu.weight", strconv.FormatUint(weightOf(shares), 10), true},
+			{dir, "cpu.max", fmt.Sprintf("%d %d", quota, cpuPeriod), quota > 0},
+			{dir, "memory.max", strconv.FormatInt(memory, 10), memory > 0},
+		})
 	}
+	cpu, mem := filepath.Join(g.root, "cpu", group), filepath.Join(g.root, "memory", group)
+	return writeLimits([]cgroupLimit{
+		{cpu, "cpu.shares", strconv.FormatUint(shares, 10), true},
+		{cpu, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod), quota > 0},
+		{cpu, "cpu.cfs_quota_us", strconv.FormatInt(quota, 10), quota > 0},
+		{mem, "memory.limit_in_bytes", strconv.FormatInt(memory, 10), memory > 0},
+	})
+}
+
+// taskShares is the task's CPU in shares, or the sum of its containers'.
+func taskShares(task *protocol.Task) uint64 {
 	if task.CPU > 0 {
-		dir := filepath.Join(g.root, "cpu", group)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if err := writeCgroup(dir, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)); err != nil {
-			return err
-		}
-		if err := writeCgroup(dir, "cpu.cfs_quota_us", strconv.FormatInt(int64(task.CPU*cpuPeriod), 10)); err != nil {
-			return err
-		}
+		return min(max(uint64(task.CPU*1024), minShares), maxShares)
 	}
-	if task.Memory > 0 {
-		dir := filepath.Join(g.root, "memory", group)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	var sum uint64
+	for i := range task.Containers {
+		sum += sharesOf(&task.Containers[i])
+	}
+	return min(max(sum, minShares), maxShares)
+}
+
+// weightOf is what version 2 has for shares: from 1 to 10000, and 100 for 1024. runc uses the same curve for the
+// containers.
+func weightOf(shares uint64) uint64 {
+	return runccgroups.ConvertCPUSharesToCgroupV2Value(shares)
+}
+
+type cgroupLimit struct {
+	dir, file, value string
+	given            bool
+}
+
+func writeLimits(limits []cgroupLimit) error {
+	for _, l := range limits {
+		if !l.given {
+			continue
+		}
+		if err := os.MkdirAll(l.dir, 0o755); err != nil {
 			return err
 		}
-		return writeCgroup(dir, "memory.limit_in_bytes", strconv.FormatInt(task.Memory*mebibyte, 10))
+		if err := writeCgroup(l.dir, l.file, l.value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -187,6 +214,26 @@ func (g *cgroups) hierarchies() []string {
 		}
 	}
 	return dirs
+}
+
+// swapSupport is what the kernel can do about a container's use of swap.
+type swapSupport struct{ counted, swappiness bool }
+
+// swap looks at groups that are there: at the root of version 2 itself there is no limit on anything. Where none has
+// a limit on memory yet, it is runc that will find out.
+func (g *cgroups) swap() swapSupport {
+	if !g.unified {
+		_, err := os.Stat(filepath.Join(g.root, "memory", "memory.memsw.limit_in_bytes"))
+		return swapSupport{counted: err == nil, swappiness: true}
+	}
+	var limits int
+	for _, file := range []string{"memory.swap.max", "memory.max"} {
+		found, err := filepath.Glob(filepath.Join(g.root, "*", file))
+		if limits = len(found); err == nil && limits > 0 {
+			return swapSupport{counted: file == "memory.swap.max"}
+		}
+	}
+	return swapSupport{counted: true}
 }
 
 // oomKilled tells whether the kernel killed a process of the group for want of memory. It can be asked until the

@@ -34,6 +34,9 @@ func (r *Runtime) connect(ctx context.Context, task *protocol.Task) (lifecycle.R
 	if err := r.provision(ctx, task); err != nil {
 		return lifecycle.Result{}, err
 	}
+	if _, err := r.holdNamespaces(ctx, task); err != nil {
+		return lifecycle.Result{}, err
+	}
 	bindings := make([][]lifecycle.Binding, len(task.Containers))
 	var all errgroup.Group
 	all.SetLimit(parallel)
@@ -118,6 +121,7 @@ func (r *Runtime) disconnect(ctx context.Context, task *protocol.Task) error {
 	for _, name := range names {
 		all.Go(func() error { return r.network.Disconnect(ctx, containerID(task.ARN, name)) })
 	}
+	all.Go(func() error { return r.freeNamespaces(ctx, task.ARN) })
 	return all.Wait()
 }
 

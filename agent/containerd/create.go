@@ -79,6 +79,10 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
+	shared, err := r.holdNamespaces(ctx, task)
+	if err != nil {
+		return nil, err
+	}
 	dir := r.containerDir(task.ARN, c.Name)
 	if err := r.recordTask(task); err != nil {
 		return nil, err
@@ -109,10 +113,16 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
+	var init string
+	if wanted := docker.host.Init; wanted != nil && *wanted {
+		if init, err = findBinary(initName, r.initPath); err != nil {
+			return nil, err
+		}
+	}
 	spec, err := buildSpec(specInput{
 		id: id, task: task, container: c, docker: docker, image: image, insides: insides, user: user,
 		hostname: hostname, netns: attached.Netns, dir: dir, volumes: volumes, fromFiles: fromFiles,
-		cgroup: r.cgroups.path(task.ARN, id),
+		cgroup: r.cgroups.path(task.ARN, id), swap: r.cgroups.swap(), shared: shared, init: init,
 	})
 	if err != nil {
 		return nil, err
@@ -191,6 +201,9 @@ func (r *Runtime) createProcess(
 		return err
 	}
 	defer leave()
+	if err := r.connectStdio(request, task, c); err != nil {
+		return err
+	}
 	done, err := r.cgroups.enter(task)
 	if err != nil {
 		return err

@@ -30,12 +30,16 @@ func (n *node) noLeaks() {
 	for _, pid := range n.shims() {
 		n.tb.Errorf("left process: shim %d", pid)
 	}
+	for _, pid := range n.holders() {
+		n.tb.Errorf("left process: the first of a task's namespace, %d", pid)
+	}
 	if left := n.config.Network.Attachments(); len(left) > 0 {
 		n.tb.Errorf("left attachments: %v", left)
 	}
 	for _, dir := range []string{
 		filepath.Join(n.net.StateDir, "netns"), bundles(n.config.RuntimeDir), shimSockets(n.config.RuntimeDir),
 		filepath.Join(n.config.RuntimeDir, "r", Namespace), filepath.Join(n.config.RuntimeDir, "m"),
+		filepath.Join(n.config.RuntimeDir, "t"),
 		filepath.Join(n.config.DataDir, "tasks"), filepath.Join(n.config.DataDir, "logs"),
 	} {
 		entries, _ := os.ReadDir(dir)
@@ -52,6 +56,19 @@ func (n *node) noLeaks() {
 	if left, err := n.containers.List(within(n.tb)); err != nil || len(left) > 0 {
 		n.tb.Errorf("left containers: %v, %v", left, err)
 	}
+}
+
+// holders are the processes that hold a namespace for a task of this node.
+func (n *node) holders() []int {
+	var left []int
+	procs, _ := os.ReadDir("/proc")
+	for _, p := range procs {
+		line, _ := os.ReadFile(filepath.Join("/proc", p.Name(), "cmdline"))
+		if pid, err := strconv.Atoi(p.Name()); err == nil && bytes.HasPrefix(line, []byte(initName+"\x00hold\x00"+n.config.RuntimeDir+"/")) {
+			left = append(left, pid)
+		}
+	}
+	return left
 }
 
 // shims are the processes of this node's shims that do not end by themselves within a test's patience.

@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 	binaries = dir
 	for _, args := range [][]string{
 		{"build", "-o", filepath.Join(dir, shimName), "havn/cmd/havn-shim"},
+		{"build", "-o", filepath.Join(dir, initName), "havn/cmd/havn-init"},
 		{"build", "-tags", "seccomp", "-o", filepath.Join(dir, runcName), "github.com/opencontainers/runc"},
 	} {
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
@@ -85,7 +86,7 @@ func makeNode(tb testing.TB) *node {
 	n := &node{tb: tb, logs: new(syncBuffer)}
 	n.config = Config{
 		DataDir: tb.TempDir(), Name: hex.EncodeToString(id[:]),
-		ShimPath: filepath.Join(binaries, shimName), RuncPath: filepath.Join(binaries, runcName),
+		ShimPath: filepath.Join(binaries, shimName), RuncPath: filepath.Join(binaries, runcName), InitPath: filepath.Join(binaries, initName),
 		Log: slog.New(slog.NewTextHandler(n.logs, nil)),
 	}
 	n.config.RuntimeDir = filepath.Join("/run/havn", n.config.Name)

@@ -244,6 +244,7 @@ func TestTaskLimitsOnCgroupV2(t *testing.T) {
 		"havn-abc/cgroup.subtree_control":   "+cpu +memory +pids",
 		"havn-abc/1/cgroup.subtree_control": "+cpu +memory +pids",
 		"havn-abc/1/cpu.max":                "25000 100000",
+		"havn-abc/1/cpu.weight":             "35",
 		"havn-abc/1/memory.max":             "67108864",
 	} {
 		if got, err := os.ReadFile(filepath.Join(root, file)); err != nil || string(got) != want {

@@ -30,14 +30,15 @@ type Config struct {
 	RuntimeDir string // does not. A short path: sockets are in it
 	// Name is 8 hex digits derived from the data folder. What is ours in the kernel is named by it.
 	Name string
-	// ShimPath and RuncPath name the two programs; empty means beside this program, else in PATH.
-	ShimPath, RuncPath string
-	Network            *network.Network
-	ImagePullBehavior  PullBehavior       // empty means PullDefault
-	ImageMaxAge        time.Duration      // zero means DefaultImageMaxAge
-	FileSystems        volume.FileSystems // what stands for EFS
-	Buckets            bucket.Folders     // what stands for S3
-	Log                *slog.Logger       // nil means slog.Default
+	// ShimPath, RuncPath and InitPath name the three programs; empty means beside this program, else in PATH. InitPath
+	// is looked at when a task first needs it.
+	ShimPath, RuncPath, InitPath string
+	Network                      *network.Network
+	ImagePullBehavior            PullBehavior       // empty means PullDefault
+	ImageMaxAge                  time.Duration      // zero means DefaultImageMaxAge
+	FileSystems                  volume.FileSystems // what stands for EFS
+	Buckets                      bucket.Folders     // what stands for S3
+	Log                          *slog.Logger       // nil means slog.Default
 }
 
 // Runtime is the agent's Runtime on an engine of its own. All methods may be called at the same time.
@@ -66,6 +67,9 @@ type Runtime struct {
 	making     keyed // by a container's ID: it is made, started or removed by one at a time
 	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
 
+	initPath   string
+	sealedInit func() (*os.File, error) // made once, when first needed
+
 	stop     context.CancelFunc
 	watching sync.WaitGroup
 }
@@ -87,6 +91,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		dataDir: c.DataDir, runtimeDir: c.RuntimeDir, name: c.Name, network: c.Network,
 		behavior: c.ImagePullBehavior, imageMaxAge: c.ImageMaxAge, log: c.Log,
 		shim: filepath.Join(c.RuntimeDir, shimName), runc: filepath.Join(c.RuntimeDir, runcName),
+		initPath: c.InitPath, sealedInit: sync.OnceValues(c.sealedInit),
 		exits:   newExits(),
 		cgroups: newCgroups(cgroupRoot, c.Name),
 		volumes: volume.New(volume.Config{DataDir: c.DataDir, RuntimeDir: c.RuntimeDir, FileSystems: c.FileSystems}),

@@ -8,33 +8,19 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
-	"havn/agent/network"
 	"havn/protocol"
 )
 
-const (
-	mebibyte = 1 << 20
-	// Docker refuses to run a container in less, and ECS's agent raises smaller values to it.
-	minMemory = 6 * mebibyte
-	// The kernel's bounds.
-	minShares, maxShares = 2, 262144
-	// What ECS documents for Fargate. The default of a daemon would depend on how it was started.
-	wantedOpenFiles = 65535
-	// Docker's PATH for an image that sets none.
-	defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-)
+// Docker's PATH for an image that sets none.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // dockerConfig is what stands in a container's Docker documents.
 type dockerConfig struct {
@@ -83,6 +69,9 @@ type specInput struct {
 	volumes   []mounted
 	fromFiles map[string]string // of the environment
 	cgroup    string
+	swap      swapSupport
+	shared    sharedNamespaces
+	init      string // the program that is to be the first process, if any
 }
 
 // buildSpec is what Docker would tell runc about the container, in containerd's form.
@@ -99,8 +88,10 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	s.Process.Args = args
 	s.Process.Env = environment(in)
 	s.Process.User = in.user
-	s.Process.NoNewPrivileges = false
-	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles(), Soft: openFiles()}}
+	s.Process.Terminal = in.docker.config.Tty
+	if s.Process.Rlimits, err = rlimits(in.docker.host.Ulimits); err != nil {
+		return nil, err
+	}
 	if dir := firstOf(in.docker.config.WorkingDir, in.image.config.Config.WorkingDir); dir != "" {
 		if !filepath.IsAbs(dir) {
 			return nil, fmt.Errorf("the working directory '%s' is invalid, it needs to be an absolute path", dir)
@@ -109,22 +100,36 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	}
 	s.Hostname = in.hostname
 	s.Annotations = map[string]string{shimGroup: in.task.ARN}
+	s.Root.Readonly = in.docker.host.ReadonlyRootfs
 	s.Linux.CgroupsPath = in.cgroup
-	limit(s.Linux.Resources, in)
-	if err := join(s, in); err != nil {
+	if err := limit(s.Linux.Resources, in); err != nil {
 		return nil, err
 	}
-	s.Mounts = mounts(s.Mounts, in)
-	// The profile depends on the capabilities, so it comes last.
-	s.Linux.Seccomp = seccomp.DefaultProfile(s)
-	archs := s.Linux.Seccomp.Architectures
-	if len(archs) > 1 && !in.insides.thirtyTwoBit && in.image.config.Architecture == runtime.GOARCH {
-		// The first is this machine's own. Each further one, for 32-bit programs, makes libseccomp's work on the
-		// filter some 30 ms longer, which is a third of a container's whole start. So only images that have such
-		// programs pay for it. A static one in another image is killed by SIGSYS.
-		s.Linux.Seccomp.Architectures = archs[:1]
+	if s.Mounts, err = mounts(s.Mounts, in); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(*specs.Spec, specInput) error{join, share, setKernel, addDevices, addInit, confine} {
+		if err := step(s, in); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
+}
+
+// initInside is where a container has its init: in memory that is mounted there anyway, so that no layer and no volume
+// gets a trace of it.
+const initInside = "/dev/havn-init"
+
+// addInit makes havn-init the first process, which starts the container's command.
+func addInit(s *specs.Spec, in specInput) error {
+	if in.init == "" {
+		return nil
+	}
+	s.Process.Args = append([]string{initInside, "--"}, s.Process.Args...)
+	s.Mounts = append(s.Mounts, specs.Mount{
+		Destination: initInside, Type: "bind", Source: in.init, Options: []string{"bind", "rprivate", "ro", "nosuid"},
+	})
+	return nil
 }
 
 // arguments merges the image's command with the container's as Docker does: a new entry point also drops the
@@ -159,6 +164,9 @@ func environment(in specInput) []string {
 	key, value, _ := strings.Cut(defaultPath, "=")
 	put(key, value)
 	order = append(order, "HOSTNAME")
+	if in.docker.config.Tty {
+		put("TERM", "xterm")
+	}
 	for _, e := range in.image.config.Config.Env {
 		key, value, _ := strings.Cut(e, "=")
 		put(key, value)
@@ -175,45 +183,7 @@ func environment(in specInput) []string {
 	return env
 }
 
-func limit(r *specs.LinuxResources, in specInput) {
-	shares := uint64(min(max(in.container.CPU, minShares), maxShares))
-	r.CPU = &specs.LinuxCPU{Shares: &shares}
-	if in.container.Memory > 0 {
-		hard := max(in.container.Memory*mebibyte, minMemory)
-		r.Memory = &specs.LinuxMemory{Limit: &hard}
-	}
-	if soft := in.docker.host.MemoryReservation; soft > 0 {
-		if r.Memory == nil {
-			r.Memory = &specs.LinuxMemory{}
-		}
-		r.Memory.Reservation = &soft
-	}
-}
-
-// join puts the container into the network that was made for it.
-func join(s *specs.Spec, in specInput) error {
-	for i, ns := range s.Linux.Namespaces {
-		if ns.Type == specs.NetworkNamespace {
-			if modeOf(in.task, in.container) == network.Host {
-				s.Linux.Namespaces = slices.Delete(s.Linux.Namespaces, i, i+1)
-				return nil
-			}
-			if in.netns == "" {
-				return errors.New("the container has no network namespace")
-			}
-			s.Linux.Namespaces[i].Path = in.netns
-			// As Docker: in its own network a container may listen on any port and ping, whoever it runs as.
-			s.Linux.Sysctl = map[string]string{
-				"net.ipv4.ip_unprivileged_port_start": "0",
-				"net.ipv4.ping_group_range":           "0 2147483647",
-			}
-			return nil
-		}
-	}
-	return errors.New("the specification has no network namespace")
-}
-
-func mounts(base []specs.Mount, in specInput) []specs.Mount {
+func mounts(base []specs.Mount, in specInput) ([]specs.Mount, error) {
 	// Docker leaves /run to the image, and shows a container its cgroup.
 	all := slices.DeleteFunc(base, func(m specs.Mount) bool {
 		return m.Destination == "/run" || m.Destination == "/sys/fs/cgroup"
@@ -222,7 +192,18 @@ func mounts(base []specs.Mount, in specInput) []specs.Mount {
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"ro", "nosuid", "noexec", "nodev"},
 	})
+	all = sharedMemory(all, in)
 	volumes := volumeMounts(in.volumes)
+	tmpfs, err := tmpfsMounts(in)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range tmpfs {
+		if slices.ContainsFunc(volumes, func(v specs.Mount) bool { return v.Destination == m.Destination }) {
+			return nil, fmt.Errorf("Duplicate mount point: %s", m.Destination) //nolint:staticcheck // Docker's words
+		}
+		volumes = append(volumes, m)
+	}
 	// A volume takes the place of what would be there.
 	replaced := func(m specs.Mount) bool {
 		return slices.ContainsFunc(volumes, func(v specs.Mount) bool {
@@ -230,10 +211,14 @@ func mounts(base []specs.Mount, in specInput) []specs.Mount {
 		})
 	}
 	all = slices.DeleteFunc(all, replaced)
+	mode := "rw"
+	if in.docker.host.ReadonlyRootfs {
+		mode = "ro" // they look like a part of it
+	}
 	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
 		own := specs.Mount{
 			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(in.dir, name),
-			Options: []string{"rbind", "rprivate", "rw"},
+			Options: []string{"rbind", "rprivate", mode},
 		}
 		if !replaced(own) {
 			volumes = append(volumes, own)
@@ -242,17 +227,8 @@ func mounts(base []specs.Mount, in specInput) []specs.Mount {
 	// Outer ones first, or they would hide what is mounted in them.
 	depth := func(m specs.Mount) int { return strings.Count(m.Destination, "/") }
 	slices.SortStableFunc(volumes, func(a, b specs.Mount) int { return cmp.Compare(depth(a), depth(b)) })
-	return append(all, volumes...)
+	return append(all, volumes...), nil
 }
-
-// openFiles is how many files a process may have open: not more than we may allow.
-var openFiles = sync.OnceValue(func() uint64 {
-	var own unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
-		return 1024
-	}
-	return min(wantedOpenFiles, own.Max)
-})
 
 func firstOf(values ...string) string {
 	for _, v := range values {

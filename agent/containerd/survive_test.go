@@ -26,10 +26,10 @@ import (
 const childOrder = "HAVN_TEST_CHILD"
 
 type order struct {
-	DataDir, RuntimeDir, Name, ShimPath, RuncPath string
-	FileSystems                                   volume.FileSystems
-	Task                                          *protocol.Task
-	Verbs                                         []lifecycle.Verb
+	DataDir, RuntimeDir, Name, ShimPath, RuncPath, InitPath string
+	FileSystems                                             volume.FileSystems
+	Task                                                    *protocol.Task
+	Verbs                                                   []lifecycle.Verb
 }
 
 func obey(text string) {
@@ -42,7 +42,7 @@ func obey(text string) {
 	if err != nil {
 		panic(err)
 	}
-	r, err := Open(ctx, Config{DataDir: o.DataDir, RuntimeDir: o.RuntimeDir, Name: o.Name, ShimPath: o.ShimPath, RuncPath: o.RuncPath, FileSystems: o.FileSystems, Network: net})
+	r, err := Open(ctx, Config{DataDir: o.DataDir, RuntimeDir: o.RuntimeDir, Name: o.Name, ShimPath: o.ShimPath, RuncPath: o.RuncPath, InitPath: o.InitPath, FileSystems: o.FileSystems, Network: net})
 	if err != nil {
 		panic(err)
 	}
@@ -64,7 +64,7 @@ func obey(text string) {
 // process prints.
 func (n *node) killed(task *protocol.Task, verbs []lifecycle.Verb, moment func(line string) bool) {
 	n.tb.Helper()
-	text, err := json.Marshal(order{n.config.DataDir, n.config.RuntimeDir, n.config.Name, n.config.ShimPath, n.config.RuncPath, n.config.FileSystems, task, verbs})
+	text, err := json.Marshal(order{n.config.DataDir, n.config.RuntimeDir, n.config.Name, n.config.ShimPath, n.config.RuncPath, n.config.InitPath, n.config.FileSystems, task, verbs})
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -167,6 +167,9 @@ func TestAKillAtAnyMoment(t *testing.T) {
 	whole := append(append([]lifecycle.Verb{}, toRunning...), lifecycle.Stop, lifecycle.Wait, lifecycle.Remove, lifecycle.Disconnect, lifecycle.Discard)
 	for range rounds {
 		task, starts, ready := counted(t, obedient)
+		if random.IntN(2) == 0 {
+			task.PIDMode, task.IPCMode = "task", "task"
+		}
 		upTo := len(toRunning)
 		if random.IntN(3) == 0 {
 			upTo = len(whole) // it may also be killed while it removes

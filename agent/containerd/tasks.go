@@ -62,6 +62,7 @@ func (r *Runtime) leave() error {
 	}
 	for _, dir := range []string{
 		stateDir(r.runtimeDir), shimSockets(r.runtimeDir), filepath.Join(r.runtimeDir, "r"), filepath.Join(r.runtimeDir, "m"),
+		filepath.Join(r.runtimeDir, "t"),
 	} {
 		if err := removeUnmounted(dir); err != nil {
 			return err
@@ -74,10 +75,15 @@ func (r *Runtime) leave() error {
 	return nil
 }
 
-// deserted reports whether no container has a shim.
+// deserted reports whether no container has a shim, and no task a namespace for its containers.
 func (r *Runtime) deserted() bool {
-	left, err := os.ReadDir(bundles(r.runtimeDir))
-	return len(left) == 0 && (err == nil || errors.Is(err, os.ErrNotExist))
+	for _, dir := range []string{bundles(r.runtimeDir), filepath.Join(r.runtimeDir, "t")} {
+		left, err := os.ReadDir(dir)
+		if len(left) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Runtime) destroy(ctx context.Context) error {

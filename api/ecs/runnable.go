@@ -25,6 +25,8 @@ var actedOnInDefinition = paths(`
 	cpu
 	memory
 	networkMode
+	pidMode
+	ipcMode
 	placementConstraints
 	requiresCompatibilities
 	runtimePlatform
@@ -50,6 +52,14 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.environment
 	containerDefinitions.workingDirectory
 	containerDefinitions.user
+	containerDefinitions.privileged
+	containerDefinitions.readonlyRootFilesystem
+	containerDefinitions.interactive
+	containerDefinitions.pseudoTerminal
+	containerDefinitions.dockerSecurityOptions
+	containerDefinitions.ulimits
+	containerDefinitions.systemControls
+	containerDefinitions.linuxParameters
 	containerDefinitions.essential
 	containerDefinitions.stopTimeout
 	containerDefinitions.cpu
@@ -107,7 +117,12 @@ var notes = map[string]string{
 	"containerDefinitions.portMappings.name":                           "a name for others to refer to; nothing to do on the node",
 	"containerDefinitions.portMappings.appProtocol":                    "a hint for Service Connect; nothing to do on the node",
 	"containerDefinitions.versionConsistency":                          "concerns the tasks of a service only",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file, with rotation",
+	"pidMode": "host, task",
+	"ipcMode": "host, task, none",
+	"containerDefinitions.dockerSecurityOptions":      "no-new-privileges; apparmor and label on nodes whose kernel has AppArmor or SELinux; credentialspec is refused",
+	"containerDefinitions.interactive":                "standard input stays open, and nothing comes",
+	"containerDefinitions.linuxParameters":            "all of it; swappiness on nodes with cgroup version 1, as in ECS",
+	"containerDefinitions.logConfiguration.logDriver": "json-file, with rotation",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.
@@ -168,7 +183,8 @@ func unsupportedInDefinition(d types.TaskDefinition) []string {
 	d.Compatibilities, d.RequiresAttributes = nil, nil
 	d.TaskDefinitionArn, d.Revision, d.Status, d.RegisteredBy = nil, 0, "", nil
 	d.RegisteredAt, d.DeregisteredAt, d.DeleteRequestedAt = nil, nil, nil
-	return unsupportedMembers(reflect.ValueOf(d), actedOnInDefinition, restrictedInDefinition)
+	members := unsupportedMembers(reflect.ValueOf(d), actedOnInDefinition, restrictedInDefinition)
+	return append(members, unsupportedValues(d.ContainerDefinitions)...)
 }
 
 // unsupportedInRun names the members that a RunTask sets and that cannot be acted on.

@@ -260,6 +260,10 @@ func containerAttributes(c *types.ContainerDefinition, executionRole bool, add f
 		add(p.SharedMemorySize != nil || len(p.Tmpfs) > 0, dockerCapability+"docker-remote-api.1.22")
 		add(p.Swappiness != nil || p.MaxSwap != nil, dockerCapability+"docker-remote-api.1.24")
 	}
+	for _, option := range c.DockerSecurityOptions {
+		add(strings.HasPrefix(option, "apparmor:"), dockerCapability+"apparmor")
+		add(strings.HasPrefix(option, "label:"), dockerCapability+"selinux")
+	}
 	add(len(c.SystemControls) > 0, dockerCapability+"docker-remote-api.1.24")
 	if l := c.LogConfiguration; l != nil {
 		add(true, dockerCapability+"logging-driver."+string(l.LogDriver))

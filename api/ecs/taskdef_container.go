@@ -28,12 +28,6 @@ var hostsName = regexp.MustCompile(`^[!-"$-9;-~]{1,253}$`)
 // maxHostName is how long a host name may be: what RFC 1123 allows a label, and Linux (64) the whole.
 const maxHostName = 63
 
-// capabilities are the Linux capabilities that linuxParameters may name.
-var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH
-	FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN
-	NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE
-	SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG SYSLOG WAKE_ALARM`)
-
 // checkContainers checks each container by itself.
 func checkContainers(d *types.TaskDefinition) error {
 	essential := false
@@ -54,7 +48,7 @@ func checkContainers(d *types.TaskDefinition) error {
 		}
 		for _, check := range []func(*types.TaskDefinition, *types.ContainerDefinition) error{
 			checkMemory, checkEnvironment, checkProcess, checkMounts, checkNetworkFields, checkHealthCheck, checkLimits,
-			checkLinux, checkLogging, checkDevices,
+			checkLinux, checkSystemControls, checkSecurityOptions, checkLogging, checkDevices,
 		} {
 			if err := check(d, c); err != nil {
 				return err
@@ -208,17 +202,6 @@ func checkNetworkFields(d *types.TaskDefinition, c *types.ContainerDefinition) e
 			return badSetting("extraHosts", c)
 		}
 	}
-	for _, sc := range c.SystemControls {
-		namespace := deref(sc.Namespace)
-		switch {
-		case namespace == "" || deref(sc.Value) == "":
-			return badSetting("systemControls", c)
-		case d.IpcMode == types.IpcModeHost && (strings.HasPrefix(namespace, "kernel.") || strings.HasPrefix(namespace, "fs.mqueue.")):
-			return clientError("IPC namespace related systemControls are not supported when ipcMode=host.")
-		case mode == types.NetworkModeHost && strings.HasPrefix(namespace, "net."):
-			return clientError("Network namespace related systemControls are not supported when networkMode=host.")
-		}
-	}
 	return nil
 }
 
@@ -272,37 +255,6 @@ func checkLimits(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 	}
 	if len(c.CredentialSpecs) > 1 {
 		return clientError("Container '%s' can have at most one credentialSpec.", deref(c.Name))
-	}
-	return nil
-}
-
-func checkLinux(d *types.TaskDefinition, c *types.ContainerDefinition) error {
-	l := c.LinuxParameters
-	if l == nil {
-		return nil
-	}
-	if windows(d) {
-		return clientError("linuxParameters is not supported on Windows.")
-	}
-	if l.Capabilities != nil {
-		for _, name := range slices.Concat(l.Capabilities.Add, l.Capabilities.Drop) {
-			if !slices.Contains(capabilities, name) {
-				return clientError("Invalid Linux capability '%s' for container '%s'.", name, deref(c.Name))
-			}
-		}
-	}
-	for _, t := range l.Tmpfs {
-		if !strings.HasPrefix(deref(t.ContainerPath), "/") || t.Size <= 0 {
-			return badSetting("tmpfs", c)
-		}
-	}
-	switch {
-	case l.Swappiness != nil && (*l.Swappiness < 0 || *l.Swappiness > 100):
-		return badSetting("swappiness", c)
-	case deref(l.MaxSwap) < 0:
-		return badSetting("maxSwap", c)
-	case deref(l.SharedMemorySize) < 0:
-		return badSetting("sharedMemorySize", c)
 	}
 	return nil
 }
