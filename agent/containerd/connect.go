@@ -110,8 +110,12 @@ func bindingsOf(container string, from []network.Binding) []lifecycle.Binding {
 	return all
 }
 
-// disconnect also frees what a task is recorded to have had, for a caller who knows only its ARN.
+// disconnect also frees what a task is recorded to have had, for a caller who knows only its ARN. What was mounted for
+// its containers is given up, too; their folders stay until the task is discarded.
 func (r *Runtime) disconnect(ctx context.Context, task *protocol.Task) error {
+	if err := r.volumes.Release(r.volumesOf(task.ARN)); err != nil {
+		return err
+	}
 	names, err := r.containerNames(task)
 	if err != nil {
 		r.log.Warn("cannot read what a task had", "task", task.ARN, "error", err)
@@ -141,9 +145,6 @@ func (r *Runtime) containerNames(task *protocol.Task) ([]string, error) {
 // discard removes the task's record last: as long as there is anything, Tasks names it.
 func (r *Runtime) discard(task *protocol.Task) error {
 	dir := r.taskDir(task.ARN)
-	if err := r.volumes.Release(r.volumesOf(task.ARN)); err != nil {
-		return err
-	}
 	err := errors.Join(
 		os.RemoveAll(filepath.Join(r.dataDir, "logs", TaskID(task.ARN))),
 		removeUnmounted(filepath.Join(dir, "volumes")), // somebody may have mounted something there

@@ -20,14 +20,14 @@
 //
 // # What happens in which effect
 //
-//	Connect:    network.Connect for each container
+//	Connect:    volumes made and mounted, environment files looked at -> network.Connect for each container
 //	Pull:       resolve, fetch, unpack, name the image
-//	Create:     RECORD -> writable layer -> folder with hosts, hostname, resolv.conf -> shim and runc create
+//	Create:     RECORD -> writable layer -> folder with hosts, hostname, resolv.conf -> volumes filled -> shim and runc create
 //	Start:      mark as started -> runc start
 //	Wait:       ask the shim, which answers when the process ends
 //	Remove:     shim and cgroup -> RECORD (the layer goes with it) -> folder
-//	Disconnect: network.Disconnect for each container
-//	Discard:    logs and what else is left of the task
+//	Disconnect: volumes unmounted -> network.Disconnect for each container
+//	Discard:    logs, volumes and what else is left of the task
 //
 // A command that does not exist is found out by runc create, but is told by Start: ECS words it so. Therefore
 // Create lets that step fail in silence, and Start does it again and reports.

@@ -237,6 +237,9 @@ func (w *walk) value(path, shown string, v reflect.Value) {
 	if unset(v) {
 		return
 	}
+	if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.String {
+		v = v.Elem()
+	}
 	if values, ok := w.restricted[path]; ok && v.Kind() == reflect.String {
 		if !slices.Contains(values, v.String()) {
 			w.found[fmt.Sprintf("%s (%s)", shown, v.String())] = true
