@@ -119,7 +119,7 @@ func gatewayNet(subnet netip.Prefix) *net.IPNet {
 }
 
 func hasAddress(h *netlink.Handle, bridge *netlink.Bridge, subnet netip.Prefix) (bool, error) {
-	have, err := h.AddrList(bridge, netlink.FAMILY_V4)
+	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(bridge, netlink.FAMILY_V4) })
 	if err != nil {
 		return false, err
 	}
@@ -128,7 +128,7 @@ func hasAddress(h *netlink.Handle, bridge *netlink.Bridge, subnet netip.Prefix) 
 
 // setAddress leaves the bridge with the subnet's gateway address and no other.
 func setAddress(h *netlink.Handle, bridge *netlink.Bridge, subnet netip.Prefix) error {
-	have, err := h.AddrList(bridge, netlink.FAMILY_V4)
+	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(bridge, netlink.FAMILY_V4) })
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func overlapsAny(p netip.Prefix, taken []netip.Prefix) bool {
 // default route and must not be shadowed.
 func takenPrefixes(h *netlink.Handle, ours int) ([]netip.Prefix, error) {
 	var taken []netip.Prefix
-	addrs, err := h.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot list addresses: %w", err)
 	}
@@ -200,7 +200,9 @@ func takenPrefixes(h *netlink.Handle, ours int) ([]netip.Prefix, error) {
 		}
 	}
 	everyTable := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-	routes, err := h.RouteListFiltered(netlink.FAMILY_V4, everyTable, netlink.RT_FILTER_TABLE)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(netlink.FAMILY_V4, everyTable, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list routes: %w", err)
 	}
@@ -237,7 +239,7 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 // uplinkMTU is the MTU of the link that the default route leads to: what a container sends larger would not get out.
 func uplinkMTU(h *netlink.Handle) (int, error) {
 	const usual = 1500
-	routes, err := h.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return 0, fmt.Errorf("cannot list routes: %w", err)
 	}

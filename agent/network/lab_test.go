@@ -89,7 +89,7 @@ func reopenLab(t testing.TB, c Config) *Network {
 // checkNothingLeft fails the test if the kernel still has anything of the Network.
 func checkNothingLeft(t testing.TB, c Config) {
 	t.Helper()
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		t.Error(err)
 	}

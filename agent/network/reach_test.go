@@ -224,7 +224,7 @@ func TestNoneModeHasLoopbackAndNothingElse(t *testing.T) {
 	n := openLab(t, labConfig(t))
 	a := connect(t, n, Endpoint{ID: "a", Mode: None})
 	in(t, a.Netns, func() error {
-		links, err := netlink.LinkList()
+		links, err := dump(netlink.LinkList)
 		if len(links) != 1 || links[0].Attrs().Name != "lo" {
 			t.Errorf("links: %v", links)
 		}

@@ -238,7 +238,7 @@ func (s *slots) existing() (map[int]bool, error) {
 			found[slot] = true
 		}
 	}
-	links, err := s.host.LinkList()
+	links, err := dump(s.host.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list links: %w", err)
 	}
