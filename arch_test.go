@@ -27,6 +27,7 @@ var mayImport = map[string]struct {
 	"schedule":          {nil, "pure: placement is decided on values alone"},
 	"lifecycle":         {nil, "pure: a task's life is decided on values alone"},
 	"logquery":          {nil, "pure: what a pattern or a query says of events hangs on nothing else"},
+	"cause":             {[]string{"lifecycle"}, "pure: texts in, causes out; lifecycle says how long a reason may be"},
 	"protocol":          {nil, "messages only; both ends of the node protocol import it"},
 	"state":             {[]string{"lifecycle"}, "state remembers; it decides nothing"},
 	"reserve":           {nil, "knows files, not what is in them"},
@@ -45,7 +46,7 @@ var mayImport = map[string]struct {
 	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile"}, "from a container's files to a destination; when, others say"},
 	"agent/volume":      {[]string{"protocol"}, "one thing: a container's volumes"},
 	"agent/bucket":      {nil, "one thing: what stands for S3"},
-	"agent/containerd":  {[]string{"lifecycle", "protocol", "agent/logging", "agent/logging/jsonfile", "agent/network", "agent/volume", "agent/bucket", "reserve"}, "a Runtime performs effects; it does not decide"},
+	"agent/containerd":  {[]string{"lifecycle", "protocol", "agent/logging", "agent/logging/jsonfile", "agent/network", "agent/volume", "agent/bucket", "reserve", "cause"}, "a Runtime performs effects; it does not decide"},
 	"testimage":         {nil, "makes images from files"},
 	"sim":               {[]string{"*"}, "the whole cluster in one thread"},
 	"bench":             {[]string{"*"}, "measures the whole"},
@@ -58,7 +59,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"schedule", "lifecycle", "logquery"}
+var standardOnly = []string{"schedule", "lifecycle", "logquery", "cause"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

@@ -72,7 +72,9 @@ type Result struct {
 	ExitCode    int       // Wait, Probe; of a probe that took too long, -1
 	Output      string    // Probe: what it wrote, at least the first MaxOutput bytes
 	OutOfMemory bool      // Wait: the kernel killed the process for its memory limit
-	Bindings    []Binding // Connect
+	// ExitReason says of an exit what its code cannot, as ECS words it; empty where the code says all. For Wait.
+	ExitReason string
+	Bindings   []Binding // Connect
 }
 
 // Binding is a container's port on the host.

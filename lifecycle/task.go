@@ -298,8 +298,8 @@ func (c *Container) observe(r Result, running bool, now time.Time) {
 }
 
 func (c *Container) exit(r Result, now time.Time) {
-	reason := ""
-	if r.OutOfMemory {
+	reason := r.ExitReason
+	if reason == "" && r.OutOfMemory {
 		reason = "OutOfMemoryError: Container killed due to memory usage"
 	}
 	c.end(reason, orNow(r.FinishedAt, now))

@@ -77,7 +77,8 @@ func (r *Runtime) attach(ctx context.Context, task *protocol.Task, c *protocol.C
 			e.Ports = append(e.Ports, p)
 		}
 	}
-	return r.network.Connect(ctx, e)
+	a, err := r.network.Connect(ctx, e)
+	return a, r.namePort(ctx, err)
 }
 
 func portOf(m protocol.PortMapping) (network.Port, error) {

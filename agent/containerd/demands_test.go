@@ -153,7 +153,7 @@ func TestMountsDoNotHideEachOther(t *testing.T) {
 	double := oneTask("web")
 	double.Volumes = []protocol.Volume{{Name: "v"}}
 	double.Containers[0].MountPoints = []protocol.MountPoint{{SourceVolume: "v", ContainerPath: "/v"}, {SourceVolume: "v", ContainerPath: "/v/"}}
-	if why, want := n.refused(double), "CannotCreateContainerError: Error response from daemon: Duplicate mount point: /v"; why != want {
+	if why, want := n.refused(double), "CannotCreateContainerError: Error response from daemon: Duplicate mount point: /v Cause: two volumes are mounted at \"/v\" (bad-mount)"; why != want {
 		t.Errorf("reason %q", why)
 	}
 }

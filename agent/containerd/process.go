@@ -131,6 +131,7 @@ func (r *Runtime) wait(ctx context.Context, task *protocol.Task, c *protocol.Con
 	if result.OutOfMemory, err = r.cgroups.oomKilled(r.cgroups.path(task.ARN, id)); err != nil {
 		r.log.Warn("cannot see whether a container ran out of memory", "task", task.ARN, "container", c.Name, "error", err)
 	}
+	result.ExitReason = r.exitReason(ctx, task, c, result)
 	return result, nil
 }
 

@@ -305,7 +305,7 @@ func TestADiskThatIsFullDuringAPull(t *testing.T) {
 	reg := newRegistry(t)
 	ref, _ := reg.push("web:1", busybox(t, nil))
 	r := n.do(oneTask(ref), lifecycle.Pull, "c")
-	if want := "CannotPullContainerError: Error response from daemon: failed to register layer: no space left on device"; r.Reason != want {
+	if want := "CannotPullContainerError: Error response from daemon: failed to register layer: no space left on device Cause: the node's disk is full (disk-full)"; r.Reason != want {
 		t.Errorf("reason %q", r.Reason)
 	}
 	if list, err := n.Images().ListImages(within(t)); err != nil || len(list) > 0 {

@@ -71,6 +71,7 @@ func (n *Network) build(rec *record) (err error) {
 		return nil
 	}
 	if err := n.held.take(rec.Bindings); err != nil {
+		n.blame(err)
 		return err
 	}
 	n.slots.reached("held")

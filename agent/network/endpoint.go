@@ -65,10 +65,20 @@ type Binding struct {
 type PortTakenError struct {
 	Port     uint16
 	Protocol Protocol
+	// Who has it, as far as that could be seen: an endpoint of this Network by its ID, or else a process of the host
+	// as "name (pid 123)".
+	Endpoint, Process string
 }
 
 func (e *PortTakenError) Error() string {
-	return fmt.Sprintf("host port %d/%s is already in use", e.Port, e.Protocol)
+	text := fmt.Sprintf("host port %d/%s is already in use", e.Port, e.Protocol)
+	switch {
+	case e.Endpoint != "":
+		text += " by endpoint " + e.Endpoint
+	case e.Process != "":
+		text += " by " + e.Process
+	}
+	return text
 }
 
 // ErrClosed is what a Network answers after Close or Destroy.

@@ -79,7 +79,7 @@ func (h *held) takeOne(b *Binding) error {
 func (h *held) bindRun(b Binding) error {
 	for i := range b.Count {
 		key := hostPort{b.Protocol, b.HostPort + i}
-		fd, err := -1, error(&PortTakenError{key.port, key.protocol})
+		fd, err := -1, error(&PortTakenError{Port: key.port, Protocol: key.protocol})
 		if _, ours := h.sockets[key]; !ours {
 			fd, err = bind(key)
 		}
@@ -140,7 +140,7 @@ func bind(key hostPort) (int, error) {
 	}
 	unix.Close(fd)
 	if errors.Is(err, unix.EADDRINUSE) {
-		return -1, &PortTakenError{key.port, key.protocol}
+		return -1, &PortTakenError{Port: key.port, Protocol: key.protocol}
 	}
 	return -1, fmt.Errorf("cannot hold host port %d/%s: %w", key.port, key.protocol, err)
 }

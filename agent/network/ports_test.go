@@ -4,17 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"strings"
 	"testing"
 )
 
-// wantTaken demands the error that names the port.
-func wantTaken(t *testing.T, n *Network, e Endpoint, port uint16, p Protocol) {
+// wantTaken demands the error that names the port and who has it: an endpoint, this process, or nobody.
+func wantTaken(t *testing.T, n *Network, e Endpoint, port uint16, p Protocol, by string) {
 	t.Helper()
 	e.Mode = Bridge
 	_, err := n.Connect(testContext(t), e)
 	var taken *PortTakenError
-	if !errors.As(err, &taken) || *taken != (PortTakenError{port, p}) {
+	if !errors.As(err, &taken) || taken.Port != port || taken.Protocol != p {
 		t.Errorf("error %v, want that %d/%s is taken", err, port, p)
+		return
+	}
+	if self := fmt.Sprintf("(pid %d)", os.Getpid()); by != taken.Endpoint && !(by == "this process" && strings.HasSuffix(taken.Process, self)) {
+		t.Errorf("%d/%s is taken by endpoint %q or process %q, want %s", port, p, taken.Endpoint, taken.Process, by)
 	}
 }
 
@@ -32,18 +38,18 @@ func TestATakenPortIsRefusedByName(t *testing.T) {
 	n, beside := openLab(t, labConfig(t)), openLab(t, labConfig(t))
 
 	busy := uint16(listenTCP(t, "127.0.0.1:0").Addr().(*net.TCPAddr).Port)
-	wantTaken(t, n, Endpoint{ID: "a", Ports: []Port{{ContainerPort: 1}, {ContainerPort: 80, HostPort: busy}}}, busy, TCP)
+	wantTaken(t, n, Endpoint{ID: "a", Ports: []Port{{ContainerPort: 1}, {ContainerPort: 80, HostPort: busy}}}, busy, TCP, "this process")
 
 	udp := listenUDP(t, "", 0)
 	busy = uint16(udp.LocalAddr().(*net.UDPAddr).Port)
-	wantTaken(t, n, Endpoint{ID: "a", Ports: []Port{{ContainerPort: 53, HostPort: busy, Protocol: UDP}}}, busy, UDP)
+	wantTaken(t, n, Endpoint{ID: "a", Ports: []Port{{ContainerPort: 53, HostPort: busy, Protocol: UDP}}}, busy, UDP, "this process")
 
 	ours := connect(t, n, Endpoint{ID: "b", Ports: []Port{{ContainerPort: 80}}}).Bindings[0].HostPort
 	same := Endpoint{ID: "a", Ports: []Port{{ContainerPort: 80, HostPort: ours}}}
-	wantTaken(t, n, same, ours, TCP)
-	wantTaken(t, beside, same, ours, TCP)
+	wantTaken(t, n, same, ours, TCP, "b")
+	wantTaken(t, beside, same, ours, TCP, "")
 	twice := Endpoint{ID: "a", Ports: []Port{{ContainerPort: 53, Protocol: UDP, HostPort: ours}, {ContainerPort: 54, Protocol: UDP, HostPort: ours}}}
-	wantTaken(t, n, twice, ours, UDP)
+	wantTaken(t, n, twice, ours, UDP, "")
 
 	// A refusal leaves nothing of the endpoint, nor of the ports that it did get.
 	if got := n.Attachments(); len(got) != 1 {
@@ -116,7 +122,7 @@ func TestAPortWithOldConnectionsIsFree(t *testing.T) {
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	e := Endpoint{ID: "a", Ports: []Port{{ContainerPort: 80, HostPort: port}}}
 	connect(t, n, e)
-	wantTaken(t, beside, e, port, TCP)
+	wantTaken(t, beside, e, port, TCP, "")
 	if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
 		l.Close()
 		t.Error("somebody could listen on it afterwards")
