@@ -3,7 +3,7 @@
 // on one day say little.
 //
 //	make bench                 # everything, some minutes
-//	go run ./bench -only tasks # one part: start, api, tasks, memory, schedule
+//	go run ./bench -only tasks # one part: start, api, tasks, memory, many, schedule
 //
 // It starts a Havn of its own, from bin/, with its own data folder and port, and stops it.
 package main
@@ -46,11 +46,12 @@ var measurements = []measurement{
 	{"api", measureAPI},
 	{"tasks", measureTasks},
 	{"memory", measureMemory},
+	{"many", measureMany},
 	{"schedule", measureSchedule},
 }
 
 func main() {
-	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, schedule")
+	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule")
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "folder of havn, havn-shim and runc")
 	flag.IntVar(&c.rounds, "rounds", 60, "tasks started one after the other, and cold starts times ten")
