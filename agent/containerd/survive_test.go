@@ -162,7 +162,7 @@ func TestAKillAtAnyMoment(t *testing.T) {
 	t.Logf("seed %d", seed)
 	n := makeNode(t)
 	n.open()
-	n.load("web:latest", busybox(t, nil))
+	n.load("web:latest", declaring(t))
 	n.close()
 	whole := append(append([]lifecycle.Verb{}, toRunning...), lifecycle.Stop, lifecycle.Wait, lifecycle.Remove, lifecycle.Disconnect, lifecycle.Discard)
 	for range rounds {
@@ -170,6 +170,9 @@ func TestAKillAtAnyMoment(t *testing.T) {
 		if random.IntN(2) == 0 {
 			task.PIDMode, task.IPCMode = "task", "task"
 		}
+		// A mount that is filled from the image, and the image's own volumes.
+		task.Volumes = append(task.Volumes, dockerVolume("v", "task", map[string]string{"type": "tmpfs", "device": "tmpfs"}))
+		task.Containers[0].MountPoints = append(task.Containers[0].MountPoints, mountAt("/data"))
 		upTo := len(toRunning)
 		if random.IntN(3) == 0 {
 			upTo = len(whole) // it may also be killed while it removes

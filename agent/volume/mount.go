@@ -111,13 +111,27 @@ func (p point) ensure(what func() (call, error)) (string, error) {
 		return "", err
 	}
 	if err := c.mount.Mount(p.target()); err != nil {
-		return "", fmt.Errorf("mount %s:%s, type: %s, data: %s: %w",
-			c.mount.Source, p.target(), c.mount.Type, strings.Join(c.mount.Options, ","), err)
+		return "", errors.Join(c.failed(p.target(), err), p.unmount())
 	}
 	if err := makePrivate(p.target()); err != nil {
 		return "", errors.Join(err, p.unmount())
 	}
 	return p.target(), os.WriteFile(p.done(), nil, 0o600)
+}
+
+// failed says what could not be mounted. The options may have the password of a file server, which nobody is told.
+func (c call) failed(target string, err error) error {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		err = errno // the rest says the same again, password and all
+	}
+	var shown []string
+	for _, o := range c.mount.Options {
+		if name, _, has := strings.Cut(o, "="); has && strings.HasPrefix(name, "pass") {
+			o = name + "=********"
+		}
+		shown = append(shown, o)
+	}
+	return fmt.Errorf("mount %s:%s, type: %s, data: %s: %w", c.mount.Source, target, c.mount.Type, strings.Join(shown, ","), err)
 }
 
 // makePrivate separates the mounts at and below a path from those that they were made of.

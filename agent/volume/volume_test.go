@@ -281,10 +281,11 @@ func TestRefusals(t *testing.T) {
 		{docker("v", "shared", true, "colour:red"), `invalid option: "colour"`},
 		{docker("v", "task", false, "size:1g"), "quota size requested but no quota support"},
 		{docker("v", "task", false, "type:none", "device:/nonexistent", "o:bind"), "failed to mount local volume: mount /nonexistent:"},
-		{docker("w", "task", false, "type:nonsense", "device:x"), "no such device"},
+		{docker("w", "task", false, "type:nonsense", "device:x", "o:username=u,password=secret"),
+			"type: nonsense, data: username=u,password=********: no such device"},
 		{protocol.Volume{Name: "v", Type: "ebs"}, `of the type "ebs", which this node does not know`},
 	} {
-		if _, err := w.Provide(context.Background(), w.task("a"), test.volume); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := w.Provide(context.Background(), w.task("a"), test.volume); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%v; want %q", err, test.want)
 		}
 	}
