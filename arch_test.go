@@ -36,7 +36,7 @@ var mayImport = map[string]struct {
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
-	"api/logs":          {[]string{"state", "wire", "logstore"}, "as api/ecs; events are not state, and go to their own store"},
+	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},
 	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
 	"dispatch":          {[]string{"state", "protocol", "lifecycle"}, "assignments out, connections noted; no handler, no agent"},
 	"control":           {[]string{"state", "placement", "lifecycle"}, "a controller is a transaction on state"},

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"havn/logquery"
 	"havn/logstore"
 	"havn/state"
 	"havn/wire"
@@ -24,7 +25,7 @@ func (s *Server) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterL
 	if in.Unmask {
 		return nil, unsupported("unmask")
 	}
-	matches, err := filter(in.FilterPattern)
+	pattern, err := filter(in.FilterPattern)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func (s *Server) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterL
 		}
 	}
 	out := &cloudwatchlogs.FilterLogEventsOutput{Events: []types.FilteredLogEvent{}, SearchedLogStreams: []types.SearchedLogStream{}}
-	search := search{limit: maxPageEvents, matches: matches}
+	search := search{limit: maxPageEvents, pattern: pattern}
 	if in.Limit != nil {
 		search.limit = int(*in.Limit)
 	}
@@ -89,7 +90,7 @@ func (s *Server) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterL
 // search is one page of a search in the making.
 type search struct {
 	limit   int
-	matches func(message string) bool
+	pattern logquery.Pattern
 
 	last          logstore.Position // that was looked at
 	looked, found int
@@ -105,7 +106,7 @@ func (s *search) full(e logstore.Event) bool {
 func (s *search) take(e logstore.Event) bool {
 	s.last = e.Position
 	s.looked++
-	if !s.matches(e.Message) {
+	if !s.pattern.Match(e.Message) {
 		return false
 	}
 	s.found++
@@ -113,12 +114,33 @@ func (s *search) take(e logstore.Event) bool {
 	return true
 }
 
-// filter reads a filter pattern. None, and one of spaces, matches everything.
-func filter(pattern *string) (func(message string) bool, error) {
-	if strings.TrimSpace(deref(pattern)) != "" {
-		return nil, unsupported("filter patterns")
+// filter reads a filter pattern. None matches everything.
+func filter(pattern *string) (logquery.Pattern, error) {
+	parsed, err := logquery.ParsePattern(deref(pattern))
+	if err != nil {
+		return parsed, invalid("%v", err)
 	}
-	return func(string) bool { return true }, nil
+	return parsed, nil
+}
+
+// TestMetricFilter says which messages a filter pattern matches, and what it finds in them.
+func (s *Server) TestMetricFilter(_ context.Context, in *cloudwatchlogs.TestMetricFilterInput) (*cloudwatchlogs.TestMetricFilterOutput, error) {
+	pattern, err := filter(in.FilterPattern)
+	if err != nil {
+		return nil, err
+	}
+	out := &cloudwatchlogs.TestMetricFilterOutput{Matches: []types.MetricFilterMatchRecord{}}
+	for i, message := range in.LogEventMessages {
+		values, matches := pattern.Extract(message)
+		if !matches {
+			continue
+		}
+		if values == nil {
+			values = map[string]string{}
+		}
+		out.Matches = append(out.Matches, types.MetricFilterMatchRecord{EventMessage: ptr(message), EventNumber: int64(i + 1), ExtractedValues: values})
+	}
+	return out, nil
 }
 
 // choose finds the streams of a group that a request names, with their names: all of it, when it names none.

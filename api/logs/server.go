@@ -70,6 +70,7 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.PutLogEvents)
 	wire.Handle(api, s.GetLogEvents)
 	wire.Handle(api, s.FilterLogEvents)
+	wire.Handle(api, s.TestMetricFilter)
 	wire.HandleStream(api, s.StartLiveTail)
 
 	wire.Handle(api, s.TagResource)

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"havn/logquery"
 	"havn/logstore"
 	"havn/state"
 	"havn/wire"
@@ -28,7 +29,7 @@ const (
 func (s *Server) StartLiveTail(ctx context.Context, in *cloudwatchlogs.StartLiveTailInput) (*cloudwatchlogs.StartLiveTailOutput, iter.Seq2[types.StartLiveTailResponseStream, error], error) {
 	t := tail{server: s, in: in, session: wire.RequestID(ctx), groups: map[logstore.ID]string{}, streams: map[logstore.ID]tailed{}}
 	var err error
-	if t.matches, err = filter(in.LogEventFilterPattern); err != nil {
+	if t.pattern, err = filter(in.LogEventFilterPattern); err != nil {
 		return nil, nil, err
 	}
 	if len(in.LogStreamNames) > 0 && len(in.LogStreamNamePrefixes) > 0 {
@@ -73,7 +74,7 @@ type tail struct {
 	server  *Server
 	in      *cloudwatchlogs.StartLiveTailInput
 	session string
-	matches func(message string) bool
+	pattern logquery.Pattern
 	groups  map[logstore.ID]string // their ARNs
 	streams map[logstore.ID]tailed // those that were seen
 
@@ -133,7 +134,7 @@ func (t *tail) run(ctx context.Context, yield func(types.StartLiveTailResponseSt
 func (t *tail) take(a logstore.Appended) {
 	for _, e := range a.Events {
 		from := t.stream(e.Stream)
-		if !from.wanted || !t.matches(e.Message) {
+		if !from.wanted || !t.pattern.Match(e.Message) {
 			continue
 		}
 		if len(t.results) == maxTailEvents {
