@@ -40,6 +40,9 @@ AWS_ENDPOINT_URL is read by AWS CLI 2.13 and boto3 1.28 or newer; for older ones
 			} {
 				fmt.Fprintf(out, "export %s=%s\n", line[0], line[1])
 			}
+			// A few operations of AWS have a host of their own, which clients make of ours by putting a prefix before it:
+			// stream- for aws logs start-live-tail. There is no such host beside this one.
+			fmt.Fprintln(out, "export AWS_DISABLE_HOST_PREFIX_INJECTION=true")
 			// A session token left over from real AWS would make every signature wrong.
 			fmt.Fprintln(out, "unset AWS_SESSION_TOKEN AWS_PROFILE")
 			return nil
