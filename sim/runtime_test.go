@@ -17,6 +17,8 @@ var suite = map[string]Program{
 	"exits-3":    {RunsFor: time.Millisecond, ExitCode: 3},
 	"no-command": {NoCommand: true},
 	"slow":       {PullTime: time.Hour},
+	"sick":       {TermTime: 20 * time.Millisecond, ProbeCode: 1},
+	"hanging":    {TermTime: 20 * time.Millisecond, ProbeTime: time.Hour},
 }
 
 func TestRuntimeDoesWhatEveryRuntimeMust(t *testing.T) {
@@ -38,5 +40,8 @@ func TestRuntimeDoesWhatEveryRuntimeMust(t *testing.T) {
 		MissingImage:   protocol.Container{Image: "missing"},
 		MissingCommand: protocol.Container{Image: "no-command"},
 		SlowPull:       protocol.Container{Image: "slow"},
+		Well:           protocol.Container{Image: "obedient"},
+		Sick:           protocol.Container{Image: "sick"},
+		Hanging:        protocol.Container{Image: "hanging"},
 	})
 }

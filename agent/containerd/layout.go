@@ -130,16 +130,7 @@ func replaceFile(path string, data []byte) error {
 	return err
 }
 
-// A container's process that was started once is never started again, so the mark is made before the start.
 func startedMark(dir string) string { return filepath.Join(dir, "started") }
-
-func markStarted(dir string) error {
-	f, err := os.OpenFile(startedMark(dir), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
 
 // startedAt returns the zero time if the container was not started.
 func startedAt(dir string) (time.Time, error) {

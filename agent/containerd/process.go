@@ -30,7 +30,7 @@ var errVanished = errors.New("No container matching saved ID found") //nolint:st
 // The longest time that a container's dead shim is waited for to be cleaned up after.
 const cleanupTime = 15 * time.Second
 
-func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
+func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Container, round int) (lifecycle.Result, error) {
 	id, dir := containerID(task.ARN, c.Name), r.containerDir(task.ARN, c.Name)
 	done, err := r.making.lock(ctx, id)
 	if err != nil {
@@ -41,7 +41,15 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 	if err != nil {
 		return lifecycle.Result{}, err
 	}
-	if !before.IsZero() {
+	last, err := startedRound(dir)
+	if err != nil {
+		return lifecycle.Result{}, err
+	}
+	if again := round > 0 && last < round; again {
+		if err := r.renew(ctx, task, c); err != nil {
+			return lifecycle.Result{}, err
+		}
+	} else if !before.IsZero() {
 		// It has run, or was just about to.
 		status, err := r.status(ctx, id)
 		if err != nil && !errdefs.IsNotFound(err) {
@@ -52,7 +60,7 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 		}
 	}
 	at := time.Now() // not after the process has begun, which may end before we hear of it
-	err = r.startProcess(ctx, id, dir)
+	err = r.startProcess(ctx, id, dir, round)
 	if errdefs.IsNotFound(err) && before.IsZero() {
 		// What Create could not do. Now it is said why not, unless what it left half-made is the reason.
 		if err := r.removeProcess(ctx, task.ARN, id); err != nil {
@@ -61,7 +69,7 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 		var rootfs []mount.Mount
 		if rootfs, err = r.prepare(ctx, task, c); err == nil {
 			if err = r.createProcess(ctx, task, c, rootfs); err == nil {
-				err = r.startProcess(ctx, id, dir)
+				err = r.startProcess(ctx, id, dir, round)
 			}
 		}
 	}
@@ -73,11 +81,11 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 
 // startProcess marks the container as started first. The mark is taken back only if it is sure that nothing was
 // started.
-func (r *Runtime) startProcess(ctx context.Context, id, dir string) error {
+func (r *Runtime) startProcess(ctx context.Context, id, dir string, round int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := markStarted(dir); err != nil {
+	if err := markStarted(dir, round); err != nil {
 		return fmt.Errorf("cannot mark the container as started: %w", err)
 	}
 	// Not cancelled, so that it is known whether it was started.
@@ -121,8 +129,11 @@ func (r *Runtime) status(ctx context.Context, id string) (tasktypes.Status, erro
 	return resp.Process.Status, nil
 }
 
-func (r *Runtime) wait(ctx context.Context, task *protocol.Task, c *protocol.Container) (lifecycle.Result, error) {
+func (r *Runtime) wait(ctx context.Context, task *protocol.Task, c *protocol.Container, round int) (lifecycle.Result, error) {
 	id := containerID(task.ARN, c.Name)
+	if last, err := startedRound(r.containerDir(task.ARN, c.Name)); err != nil || last > round {
+		return lifecycle.Result{}, errors.Join(err, errVanished) // its place is taken
+	}
 	ended, err := r.waitFor(ctx, id)
 	if err != nil {
 		return lifecycle.Result{}, err

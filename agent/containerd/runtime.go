@@ -244,9 +244,11 @@ func (r *Runtime) perform(ctx context.Context, task *protocol.Task, e lifecycle.
 	case lifecycle.Create:
 		return r.create(ctx, task, c)
 	case lifecycle.Start:
-		return r.start(ctx, task, c)
+		return r.start(ctx, task, c, e.Round)
 	case lifecycle.Wait:
-		return r.wait(ctx, task, c)
+		return r.wait(ctx, task, c, e.Round)
+	case lifecycle.Probe:
+		return r.probe(ctx, task, c, e.Timeout)
 	case lifecycle.Stop:
 		return lifecycle.Result{}, r.stopContainer(ctx, task.ARN, c.Name, e.Grace)
 	case lifecycle.Remove:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,6 +26,12 @@ func TestRuntime(t *testing.T) {
 	program := func(script string) protocol.Container {
 		return protocol.Container{Image: "suite", Command: []string{"sh", "-c", script}}
 	}
+	obedient := program("trap 'exit 0' TERM; echo >/ready/pipe; sleep 1000000 & wait")
+	checked := func(test string) protocol.Container {
+		c := obedient
+		c.DockerConfig = &protocol.DockerConfig{Config: `{"Healthcheck":{"Test":` + test + `}}`}
+		return c
+	}
 	n := newNode(t)
 	n.load("suite:latest", busybox(t, nil))
 	runtimetest.Test(t, runtimetest.Config{
@@ -37,11 +44,14 @@ func TestRuntime(t *testing.T) {
 			}}
 		},
 		NetworkMode:    "bridge",
-		Obedient:       program("trap 'exit 0' TERM; echo >/ready/pipe; sleep 1000000 & wait"),
+		Obedient:       obedient,
 		Stubborn:       program("trap '' TERM; echo >/ready/pipe; sleep 1000000"),
 		ExitsThree:     program("exit 3"),
 		MissingImage:   protocol.Container{Image: newRegistry(t).host + "/missing:1"},
 		MissingCommand: protocol.Container{Image: "suite", Command: []string{"/nonexistent"}},
+		Well:           checked(`["CMD-SHELL","echo well"]`),
+		Sick:           checked(`["CMD","sh","-c","echo sick; exit 1"]`),
+		Hanging:        checked(`["CMD-SHELL","echo begun; sleep 1000000"]`),
 		SlowPull:       protocol.Container{Image: strings.TrimPrefix(hangs.URL, "http://") + "/slow:1"},
 	})
 	left, err := n.Tasks(context.Background())
@@ -73,9 +83,10 @@ func (p patient) Perform(ctx context.Context, task *protocol.Task, e lifecycle.E
 			pipe = filepath.Join(dir, "pipe")
 		}
 	}
-	if pipe != "" && e.Verb == lifecycle.Create {
-		os.MkdirAll(filepath.Dir(pipe), 0o755)
-		unix.Mkfifo(pipe, 0o600)
+	if pipe != "" && (e.Verb == lifecycle.Create || e.Verb == lifecycle.Start && e.Round > 0) {
+		if os.MkdirAll(filepath.Dir(pipe), 0o755); os.Mkdir(pipe+strconv.Itoa(e.Round), 0o755) == nil { // for the first time
+			unix.Mkfifo(pipe, 0o600)
+		}
 	}
 	r := p.Runtime.Perform(ctx, &changed, e)
 	if pipe != "" && e.Verb == lifecycle.Start && r.Reason == "" && !r.Canceled {

@@ -37,6 +37,8 @@ type Config struct {
 	ExitsThree     protocol.Container // exits 3 at once
 	MissingImage   protocol.Container // its image does not exist, and can be asked for
 	MissingCommand protocol.Container // its image does, the command in it does not
+	// The same as Obedient, with health checks that succeed, exit 1, and do not end by themselves.
+	Well, Sick, Hanging protocol.Container
 	// SlowPull is an image of which a pull takes until it is cancelled; no image = not tested.
 	SlowPull protocol.Container
 }
@@ -82,6 +84,12 @@ func Test(t *testing.T, c Config) {
 		{"a missing command fails the container", missingCommand},
 		{"containers of one task live apart", twoContainers},
 		{"ports are given once", ports},
+		{"a container is started again, once a round", restarts},
+		{"a container that was started again is adopted", restartedAdopted},
+		{"a probe tells how the health check ended", probes},
+		{"a probe that takes too long is ended", probeTooLong},
+		{"a cancelled Probe ends", cancelProbe},
+		{"what does not run is not well", probeNothing},
 	} {
 		run(t, test.name, func(t *testing.T) {
 			node := c.Open(t)
@@ -138,17 +146,22 @@ func (b *bench) perform(ctx context.Context, task *protocol.Task, verb lifecycle
 	if verb == lifecycle.Stop {
 		e.Grace = time.Second
 	}
+	return b.effect(ctx, task, e)
+}
+
+func (b *bench) effect(ctx context.Context, task *protocol.Task, e lifecycle.Effect) lifecycle.Result {
+	b.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r := b.runtime.Perform(ctx, task, e)
 	if r.Effect != e {
-		b.Errorf("%s %s: the result is of %v", verb, container, r.Effect)
+		b.Errorf("%s %s: the result is of %v", e.Verb, e.Container, r.Effect)
 	}
 	if r.Canceled && r.Reason != "" {
-		b.Errorf("%s %s: canceled, and a reason: %s", verb, container, r.Reason)
+		b.Errorf("%s %s: canceled, and a reason: %s", e.Verb, e.Container, r.Reason)
 	}
 	if ctx.Err() == context.DeadlineExceeded {
-		b.Fatalf("%s %s did not end", verb, container)
+		b.Fatalf("%s %s did not end", e.Verb, e.Container)
 	}
 	return r
 }
