@@ -33,7 +33,12 @@ var capabilities = []string{
 	"com.amazonaws.ecs.capability.docker-remote-api.1.25", // initProcessEnabled
 	"com.amazonaws.ecs.capability.privileged-container",
 	"ecs.capability.pid-ipc-namespace-sharing",
+	"com.amazonaws.ecs.capability.docker-remote-api.1.25",
+	"com.amazonaws.ecs.capability.docker-remote-api.1.29", // health checks
 	"com.amazonaws.ecs.capability.logging-driver.json-file",
+	"ecs.capability.container-health-check",
+	"ecs.capability.container-ordering",
+	"ecs.capability.container-restart-policy",
 	"ecs.capability.docker-plugin.local",
 	"ecs.capability.efs",
 	"ecs.capability.efsAuth", // access points

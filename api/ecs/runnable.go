@@ -61,7 +61,11 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.systemControls
 	containerDefinitions.linuxParameters
 	containerDefinitions.essential
+	containerDefinitions.dependsOn
+	containerDefinitions.startTimeout
 	containerDefinitions.stopTimeout
+	containerDefinitions.restartPolicy
+	containerDefinitions.healthCheck
 	containerDefinitions.cpu
 	containerDefinitions.memory
 	containerDefinitions.memoryReservation
@@ -109,6 +113,8 @@ var notes = map[string]string{
 	"volumes.efsVolumeConfiguration.transitEncryptionPort":             "of a helper that is not needed here; nothing to do on the node",
 	"volumes.efsVolumeConfiguration.authorizationConfig.accessPointId": "the operator says with --efs what stands for it",
 	"volumes.efsVolumeConfiguration.authorizationConfig.iam":           "DISABLED; NFS knows nothing of IAM",
+	"containerDefinitions.startTimeout":                                "bounds COMPLETE, SUCCESS and HEALTHY, from the start of the container that is waited for",
+	"containerDefinitions.healthCheck":                                 "CMD, CMD-SHELL, NONE; a HEALTHCHECK of the image does not count, as in ECS",
 	"containerDefinitions.environmentFiles":                            "the operator says with --bucket which folder stands for a bucket",
 	"containerDefinitions.disableNetworking":                           "a loopback interface alone; port mappings of the container then lead nowhere, as in Docker",
 	"placementConstraints":                                             "memberOf, with the whole cluster query language",

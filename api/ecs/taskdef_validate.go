@@ -249,7 +249,7 @@ func checkDependencies(d *types.TaskDefinition) error {
 				return clientError("Container '%s' depends on container '%s' more than once.", name, *other.Name)
 			case deref(other.Essential) && (on.Condition == types.ContainerConditionSuccess || on.Condition == types.ContainerConditionComplete):
 				return clientError("A dependency container with SUCCESS or COMPLETE condition cannot be an essential container")
-			case on.Condition == types.ContainerConditionHealthy && other.HealthCheck == nil:
+			case on.Condition == types.ContainerConditionHealthy && !checksHealth(other):
 				return clientError("A dependency container with HEALTHY condition must have a health check")
 			}
 			waits[name] = append(waits[name], *other.Name)
@@ -273,6 +273,11 @@ func checkDependencies(d *types.TaskDefinition) error {
 		return clientError("There is a cycle in the dependencies of the containers.")
 	}
 	return nil
+}
+
+// checksHealth reports whether a container has a health check that is not turned off.
+func checksHealth(c *types.ContainerDefinition) bool {
+	return c.HealthCheck != nil && len(c.HealthCheck.Command) > 0 && c.HealthCheck.Command[0] != "NONE"
 }
 
 // cyclic says whether following the edges can lead back to where one was.
