@@ -59,8 +59,8 @@ type Plan struct {
 
 	Cancel  []Work
 	Start   []Job
-	Health  bool               // a container's health has changed, and the server may want to know
-	Replies []protocol.Message // only after what they acknowledge has been saved
+	Health  []protocol.TaskHealth // what has changed of it, for the server to know soon
+	Replies []protocol.Message    // only after what they acknowledge has been saved
 	Reports []StateChange
 	Wake    time.Time // ask again then; zero = only after an event
 }
@@ -74,7 +74,6 @@ type Core struct {
 	touched   []string // since the last plan, in order; may name one twice
 	alarms    alarms
 	saveFirst bool
-	health    bool // some container's has changed since the last plan
 	replies   []protocol.Message
 	stopped   []string // ARNs of stopped tasks, the oldest first
 
@@ -87,14 +86,15 @@ type Core struct {
 }
 
 type task struct {
-	doc      protocol.Task
-	life     lifecycle.Task
-	known    lifecycle.Report
-	underway map[lifecycle.Effect]bool // true = cancelled, has not ended yet
-	telling  bool                      // a report is under way, or in line
-	dirty    bool
-	counted  bool // among the stopped
-	wake     time.Time
+	doc        protocol.Task
+	life       lifecycle.Task
+	known      lifecycle.Report
+	underway   map[lifecycle.Effect]bool // true = cancelled, has not ended yet
+	telling    bool                      // a report is under way, or in line
+	dirty      bool
+	healthNews bool // its health has changed since the last plan
+	counted    bool // among the stopped
+	wake       time.Time
 }
 
 // CoreConfig is what a Core starts from.
@@ -161,7 +161,7 @@ func (c *Core) Observe(arn string, r lifecycle.Result, now time.Time) {
 	before := t.life
 	t.life = t.life.Observe(r, now)
 	healthy := sameHealth(before, t.life)
-	c.health = c.health || !healthy
+	t.healthNews = t.healthNews || !healthy
 	// Probes come without an end. One that says what was known is not worth a write: a new process makes another.
 	t.dirty = t.dirty || r.Effect.Verb != lifecycle.Probe || !healthy
 	c.touch(arn)
@@ -208,8 +208,8 @@ func (c *Core) touch(arn string) { c.touched = append(c.touched, arn) }
 // Next returns what must be done now, and takes it as done: what it starts is under way, what it reports
 // is being told.
 func (c *Core) Next(now time.Time) Plan {
-	p := Plan{SaveFirst: c.saveFirst, Replies: c.replies, Health: c.health}
-	c.saveFirst, c.replies, c.health = false, nil, false
+	p := Plan{SaveFirst: c.saveFirst, Replies: c.replies}
+	c.saveFirst, c.replies = false, nil
 	if c.newTimeline {
 		p.Timeline, c.newTimeline, p.SaveFirst = c.timeline, false, true
 	}
@@ -289,6 +289,12 @@ func (c *Core) next(arn string, t *task, now time.Time, p *Plan) {
 			t.telling = true
 			c.telling = append(c.telling, arn)
 		}
+	}
+	if t.healthNews {
+		if h, any := healthOf(arn, t); any {
+			p.Health = append(p.Health, h)
+		}
+		t.healthNews = false
 	}
 	if t.dirty {
 		t.dirty = false

@@ -31,5 +31,6 @@
 // asks the Runtime what it holds, and asks Core for a plan as on any other day: running containers are
 // waited for again, and what nobody assigned is removed.
 //
-// Telemetry (TCS) is not connected yet: an agent that has no metrics to send says nothing.
+// Telemetry (TCS) tells of the health of containers: a change at once, everything now and then. No metrics are
+// sent.
 package agent

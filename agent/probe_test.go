@@ -42,15 +42,15 @@ func TestAProbeThatSaysNothingNewCostsNoWrite(t *testing.T) {
 		c.Observe(testARN, lifecycle.Result{Effect: p.Start[0].Effect, StartedAt: now, ExitCode: code, Output: "out"}, now)
 		return c.Next(now)
 	}
-	if p := probe(0); len(p.Save) != 1 || p.SaveFirst || !p.Health {
+	if p := probe(0); len(p.Save) != 1 || p.SaveFirst || len(p.Health) != 1 {
 		t.Errorf("the first success: saved %d records, first %v, health %v", len(p.Save), p.SaveFirst, p.Health)
 	}
 	for _, code := range []int{0, 1, 0, 1} {
-		if p := probe(code); len(p.Save) != 0 || p.Health {
+		if p := probe(code); len(p.Save) != 0 || len(p.Health) > 0 {
 			t.Errorf("a probe that changes nothing: saved %d records, health %v", len(p.Save), p.Health)
 		}
 	}
-	if p := probe(1); len(p.Save) != 1 || !p.Health {
+	if p := probe(1); len(p.Save) != 1 || len(p.Health) != 1 {
 		t.Errorf("the second failure in a row: saved %d records, health %v", len(p.Save), p.Health)
 	}
 	if r, _ := c.Task(testARN); r.Life.Containers[0].Health.Status != lifecycle.Unhealthy || r.Life.Containers[0].Health.Output != "out" {

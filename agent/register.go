@@ -33,7 +33,6 @@ var capabilities = []string{
 	"com.amazonaws.ecs.capability.docker-remote-api.1.25", // initProcessEnabled
 	"com.amazonaws.ecs.capability.privileged-container",
 	"ecs.capability.pid-ipc-namespace-sharing",
-	"com.amazonaws.ecs.capability.docker-remote-api.1.25",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.29", // health checks
 	"com.amazonaws.ecs.capability.logging-driver.json-file",
 	"ecs.capability.container-health-check",

@@ -92,6 +92,8 @@ func Run(ctx context.Context, c Config) error {
 	l := newLoop(core, j, &c)
 	l.reply = s.reply
 	l.submit = s.submit
+	l.health = s.telemetry.note
+	s.telemetry.all = l.allHealth
 	s.receive = func(ctx context.Context, m protocol.Message) {
 		l.post(ctx, func(now time.Time) { core.Receive(m, now) })
 	}
@@ -146,6 +148,7 @@ type loop struct {
 
 	reply  func(protocol.Message)
 	submit func(context.Context, StateChange) // returns when it is settled, or ctx has ended
+	health func([]protocol.TaskHealth)        // returns at once
 }
 
 // maxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.
@@ -153,13 +156,26 @@ const maxEvents = 256
 
 func newLoop(core *Core, j writer, c *Config) *loop {
 	return &loop{core: core, saving: newSaving(j, c.Log), runtime: c.Runtime, log: c.Log,
-		events: make(chan func(time.Time), maxEvents), cancel: map[Work]context.CancelFunc{}}
+		events: make(chan func(time.Time), maxEvents), cancel: map[Work]context.CancelFunc{},
+		health: func([]protocol.TaskHealth) {}}
 }
 
 func (l *loop) post(ctx context.Context, event func(now time.Time)) {
 	select {
 	case l.events <- event:
 	case <-ctx.Done():
+	}
+}
+
+// allHealth asks the loop from another goroutine; nothing if ctx ends first.
+func (l *loop) allHealth(ctx context.Context) []protocol.TaskHealth {
+	answer := make(chan []protocol.TaskHealth, 1)
+	l.post(ctx, func(time.Time) { answer <- l.core.Health() })
+	select {
+	case all := <-answer:
+		return all
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -239,6 +255,7 @@ func (l *loop) carryOut(ctx context.Context, p *Plan) {
 		})
 	}
 	l.saveSoon()
+	l.health(p.Health)
 	for _, m := range p.Replies {
 		l.reply(m)
 	}

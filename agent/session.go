@@ -57,6 +57,8 @@ type session struct {
 
 	instance  string // ARN
 	endpoint  string // of ACS; empty = ask
+	telemetry *telemetry
+	tcs       string // the endpoint of TCS; empty = the server has none
 	receive   func(context.Context, protocol.Message)
 	anew      func(context.Context) // called when the node has become another instance
 	out       chan protocol.Message
@@ -68,7 +70,7 @@ type session struct {
 }
 
 func newSession(c *Config, nodeID string, j *journal) *session {
-	return &session{config: c, nodeID: nodeID, journal: j, log: c.Log, out: make(chan protocol.Message, maxReplies),
+	s := &session{config: c, nodeID: nodeID, journal: j, log: c.Log, out: make(chan protocol.Message, maxReplies),
 		api: ecs.New(ecs.Options{
 			BaseEndpoint: aws.String(c.Server),
 			Region:       c.Region,
@@ -76,6 +78,8 @@ func newSession(c *Config, nodeID string, j *journal) *session {
 			Retryer:      aws.NopRetryer{}, // who calls knows better when to try again
 			AppID:        "havn-agent",
 		})}
+	s.telemetry = newTelemetry(s)
+	return s
 }
 
 // reply sends a message on the connection, if there is one. What is lost with a connection the server
@@ -145,7 +149,7 @@ func (s *session) once(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("cannot discover where to connect: %w", err)
 		}
-		s.endpoint = aws.ToString(out.Endpoint)
+		s.endpoint, s.tcs = aws.ToString(out.Endpoint), aws.ToString(out.TelemetryEndpoint)
 	}
 	conn, err := s.connect(ctx)
 	if err != nil {
@@ -156,8 +160,6 @@ func (s *session) once(ctx context.Context) error {
 }
 
 func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
 	u, err := url.Parse(s.endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use endpoint %q: %w", s.endpoint, err)
@@ -173,7 +175,14 @@ func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
 		"sendCredentials":      {strconv.FormatBool(!s.greeted)},
 		"seqNum":               {"1"},
 	}.Encode()
-	header, err := s.sign(ctx, u)
+	return s.dial(ctx, u)
+}
+
+// dial makes a signed handshake. A refusal that names an exception is a failureError.
+func (s *session) dial(ctx context.Context, u *url.URL) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	header, err := s.sign(ctx, u, sha256OfNothing)
 	if err != nil {
 		return nil, err
 	}
@@ -191,8 +200,8 @@ func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
 	return conn, nil
 }
 
-// sign returns the headers that sign the GET of the handshake.
-func (s *session) sign(ctx context.Context, u *url.URL) (http.Header, error) {
+// sign returns the headers that sign the GET of the handshake, with a body of that SHA-256.
+func (s *session) sign(ctx context.Context, u *url.URL, sum string) (http.Header, error) {
 	credentials, err := s.config.Credentials.Retrieve(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get credentials: %w", err)
@@ -201,7 +210,7 @@ func (s *session) sign(ctx context.Context, u *url.URL) (http.Header, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use endpoint: %w", err)
 	}
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, sha256OfNothing, "ecs", s.config.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, sum, "ecs", s.config.Region, time.Now()); err != nil {
 		return nil, fmt.Errorf("cannot sign: %w", err)
 	}
 	return req.Header, nil
@@ -228,6 +237,9 @@ func (s *session) serve(ctx context.Context, conn *websocket.Conn) error {
 		defer cancel()
 		s.write(ctx, conn)
 	})
+	if s.tcs != "" {
+		wg.Go(func() { s.telemetry.run(ctx, s.tcs) })
+	}
 	silence := heartbeatTimeout + rand.N(heartbeatJitter)
 	for {
 		m, err := read(ctx, conn, silence)

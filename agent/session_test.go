@@ -39,6 +39,7 @@ type server struct {
 	heard chan heard
 	mu    sync.Mutex
 	conn  *websocket.Conn
+	tcs   *websocket.Conn
 	// answer decides about an API call; nil or an empty name = accept.
 	answer func(operation string, in map[string]any) (exception string)
 	refuse string // body with which to refuse the next handshakes
@@ -73,12 +74,18 @@ func (s *server) down() {
 	s.http.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn != nil {
-		s.conn.CloseNow()
+	for _, conn := range []*websocket.Conn{s.conn, s.tcs} {
+		if conn != nil {
+			conn.CloseNow()
+		}
 	}
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/tcs/ws" {
+		s.serveTCS(w, r)
+		return
+	}
 	if r.Method == http.MethodGet {
 		s.serveACS(w, r)
 		return

@@ -23,6 +23,6 @@
 // DockerVersion and Timeline. One process at a time serves all nodes of a state, and it starts with
 // every node disconnected.
 //
-// Telemetry (TCS) is accepted, checked and acknowledged, and then dropped: no metric and no container
-// health is kept yet.
+// Telemetry (TCS) is accepted, checked and acknowledged. The health of containers is written on the record of
+// their task, of which that field is dispatch's own; metrics are dropped: nobody asks for them yet.
 package dispatch

@@ -22,15 +22,10 @@ const (
 	pongTimeout       = 20 * time.Second
 )
 
-// report is what the server reads of a telemetry message.
+// report is a telemetry message.
 type report struct {
-	Type    string `json:"type"`
-	Message struct {
-		Metadata struct {
-			Cluster           string `json:"cluster"`
-			ContainerInstance string `json:"containerInstance"`
-		} `json:"metadata"`
-	} `json:"message"`
+	Type    string          `json:"type"`
+	Message json.RawMessage `json:"message"`
 }
 
 // decodeReport takes a telemetry message out of its frame: header lines, an empty line, JSON. The headers
@@ -79,11 +74,11 @@ func (s *Server) serveTCS(w http.ResponseWriter, r *http.Request) {
 		err := s.pulse(ctx, conn, hello)
 		s.config.Log.Debug("telemetry connection ends", "instance", hello.Instance, "why", err)
 	}()
-	err := s.readReports(ctx, conn)
+	err := s.readReports(ctx, conn, hello)
 	s.config.Log.Debug("telemetry connection ended", "instance", hello.Instance, "why", err)
 }
 
-func (s *Server) readReports(ctx context.Context, conn *websocket.Conn) error {
+func (s *Server) readReports(ctx context.Context, conn *websocket.Conn, h Hello) error {
 	for {
 		_, frame, err := conn.Read(ctx)
 		if err != nil {
@@ -94,11 +89,37 @@ func (s *Server) readReports(ctx context.Context, conn *websocket.Conn) error {
 			s.config.Log.Warn("ignored telemetry", "error", err)
 			continue
 		}
+		if r.Type == "PublishHealthRequest" {
+			s.observe(ctx, h, r.Message)
+		}
 		if kind := receipt(r); kind != "" {
 			if err := writeText(ctx, conn, fmt.Sprintf(`{"type":%q,"message":{"message":"ok"}}`, kind)); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// observe writes down what a report says of health. A write that fails is not tried again: the report is
+// repeated.
+func (s *Server) observe(ctx context.Context, h Hello, message json.RawMessage) {
+	tasks, err := decodeHealth(message)
+	if err != nil {
+		s.config.Log.Warn("ignored what a report of health says", "instance", h.Instance, "error", err)
+	}
+	if len(tasks) == 0 {
+		return
+	}
+	err = s.config.Store.Update(ctx, func(tx *state.Tx) error {
+		_, n, err := admit(tx, h)
+		if err != nil {
+			return err
+		}
+		ObserveHealth(tx, n.ID, tasks)
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.Warn("cannot note the health of tasks", "instance", h.Instance, "error", err)
 	}
 }
 

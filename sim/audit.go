@@ -144,6 +144,8 @@ func (a *audit) stopsForAReason(old, t state.Task, by actor) {
 	for _, c := range t.Containers {
 		p, exists := programs[c.Image]
 		switch {
+		case strings.Contains(c.Reason, "has timed out"):
+			return // what it waited for took too long
 		case !exists, p.NoCommand, p.RunsFor > 0, strings.Contains(c.Reason, "injected"), strings.Contains(c.Reason, "OutOfMemory"):
 			return
 		case c.ExitCode != nil && *c.ExitCode == 1 && a.w.faults.Runtime.Exit > 0:
@@ -272,7 +274,8 @@ var writers = map[string]writes{
 		byUser: {created, "Tags", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason"},
 		byNode: append([]string{"Last", "Containers", "ConnectedAt", "PullStartedAt", "PullStoppedAt", "StartedAt",
 			"ExecutionStoppedAt", "StoppedAt", "Version"}, toStop...),
-		byControl: append([]string{deleted, "Last", "Containers", "StoppedAt", "Version"}, toStop...),
+		byControl:  append([]string{deleted, "Last", "Containers", "StoppedAt", "Version"}, toStop...),
+		byDispatch: {"Health", "Version"},
 	},
 	state.Nodes.Name(): {
 		byRegister: {created, "Total", "Attributes", "EveryCluster", "RegisteredAt", "EC2InstanceID", "Remaining"},

@@ -51,7 +51,7 @@ func drawFaults(chance *rand.Rand) faults {
 		Runtime: RuntimeFaults{
 			SlowPull: draw(0.1), PullError: draw(0.1), ConnectError: draw(0.05), CreateError: draw(0.05), StartError: draw(0.05),
 			SlowStop: draw(0.3), StopError: draw(0.3), RemoveError: draw(0.3), DisconnError: draw(0.3), DiscardError: draw(0.3),
-			Exit: draw(0.2), OutOfMemory: draw(0.1),
+			Exit: draw(0.2), OutOfMemory: draw(0.1), Sick: draw(0.5),
 		},
 	}
 	for _, name := range disasters {

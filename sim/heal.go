@@ -39,6 +39,7 @@ func (w *world) heal() {
 	w.demand("nothing is under way", stopWithin, w.nothingUnderWay)
 	w.queuesAreEmpty()
 	w.demand("what is described is what runs", settleWithin, w.describedIsWhatRuns)
+	w.demand("the health that is described is what the node knows", settleWithin, w.healthIsKnown)
 
 	for _, arn := range w.users.tasks(w.server, func(t state.Task) bool { return t.Desired != lifecycle.Stopped }) {
 		w.users.stop(w.server, "user", arn)
@@ -116,7 +117,7 @@ func (w *world) firstTask(that func(state.Task) bool) (what string) {
 func (w *world) nothingUnderWay() string {
 	for _, n := range w.nodes {
 		for _, o := range n.runtime.ops {
-			if o.effect.Verb != lifecycle.Wait || !slices.Contains(n.runtime.Running(o.task.ARN), o.effect.Container) {
+			if o.effect.Verb != lifecycle.Wait && o.effect.Verb != lifecycle.Probe || !slices.Contains(n.runtime.Running(o.task.ARN), o.effect.Container) {
 				return n.id + " still does " + showEffect(o.effect) + " of " + short(o.task.ARN)
 			}
 		}

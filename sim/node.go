@@ -231,6 +231,7 @@ func (p *process) turn() {
 	for _, change := range plan.Reports {
 		p.report(change)
 	}
+	p.tellHealth(plan.Health)
 	if !plan.SaveFirst {
 		if died("before it has saved what it saw") {
 			return
@@ -354,6 +355,7 @@ func (p *process) connected(l *link) {
 	p.link = l
 	p.connecting = 25 * time.Millisecond
 	l.listen()
+	p.tellAllHealth(l)
 	for _, r := range slices.Clone(p.reporting) {
 		r.hurry()
 	}
@@ -397,7 +399,10 @@ func (n *node) registration() *sdk.RegisterContainerInstanceInput {
 	if n.cluster == "" {
 		with["havn.every-cluster"] = "true"
 	}
-	for api := 17; api <= 21; api++ {
+	for _, name := range []string{"container-ordering", "container-health-check", "container-restart-policy"} {
+		with["ecs.capability."+name] = ""
+	}
+	for api := 17; api <= 29; api++ {
 		with[fmt.Sprintf("com.amazonaws.ecs.capability.docker-remote-api.1.%d", api)] = ""
 	}
 	in := &sdk.RegisterContainerInstanceInput{Cluster: aws.String(n.clusterName()),

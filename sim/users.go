@@ -171,6 +171,7 @@ func (u *users) definition() *sdk.RegisterTaskDefinitionInput {
 			c.PortMappings = []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(int32(8000 + 10*i + w.chance.IntN(4))),
 				Protocol: pick(w, []types.TransportProtocol{"tcp", "udp"})}}
 		}
+		u.drawLife(&c, in.ContainerDefinitions)
 		in.ContainerDefinitions = append(in.ContainerDefinitions, c)
 	}
 	if w.chance.IntN(6) == 0 {
@@ -186,6 +187,33 @@ func (u *users) definition() *sdk.RegisterTaskDefinitionInput {
 		in.PlacementConstraints = []types.TaskDefinitionPlacementConstraint{{Type: "memberOf", Expression: aws.String("attribute:rack == r1")}}
 	}
 	return in
+}
+
+// drawLife draws how a container's health is found out, whether it is started again, and which of those before it it
+// waits for: only for what will come, or has a start timeout.
+func (u *users) drawLife(c *types.ContainerDefinition, before []types.ContainerDefinition) {
+	w := u.w
+	if w.chance.IntN(3) == 0 {
+		c.HealthCheck = &types.HealthCheck{Command: []string{"CMD", "check"}, Interval: aws.Int32(pick(w, []int32{5, 30})),
+			Retries: aws.Int32(pick(w, []int32{1, 3})), StartPeriod: aws.Int32(pick(w, []int32{0, 20}))}
+	}
+	if w.chance.IntN(4) == 0 {
+		c.RestartPolicy = &types.ContainerRestartPolicy{Enabled: aws.Bool(true), RestartAttemptPeriod: aws.Int32(60), IgnoredExitCodes: []int32{0}}
+	}
+	if w.chance.IntN(3) == 0 {
+		c.StartTimeout = aws.Int32(pick(w, []int32{10, 120}))
+	}
+	for _, on := range before {
+		condition := pick(w, []types.ContainerCondition{"START", "COMPLETE", "SUCCESS", "HEALTHY"})
+		ends := programs[*on.Image].RunsFor > 0 || on.StartTimeout != nil
+		switch {
+		case w.chance.IntN(3) > 0:
+		case condition == "HEALTHY" && on.HealthCheck == nil:
+		case (condition == "COMPLETE" || condition == "SUCCESS") && (*on.Essential || !ends):
+		default:
+			c.DependsOn = append(c.DependsOn, types.ContainerDependency{ContainerName: on.Name, Condition: condition})
+		}
+	}
 }
 
 func (u *users) registerDefinition(s *server, who string, in *sdk.RegisterTaskDefinitionInput) (arn string) {

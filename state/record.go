@@ -152,8 +152,19 @@ type Task struct {
 	StartedAt          time.Time `json:",omitzero"`
 	ExecutionStoppedAt time.Time `json:",omitzero"`
 	StoppedAt          time.Time `json:",omitzero"`
+	// What its node says of the health of its containers, as telemetry; one of which nothing stands here is UNKNOWN.
+	// Writer: dispatch, until the task is STOPPED.
+	Health []ContainerHealth `json:",omitempty"`
 	// Version grows with every change that DescribeTasks shows. Whoever makes one adds to it.
 	Version int64
+}
+
+// ContainerHealth is what a container's health check says.
+type ContainerHealth struct {
+	Name    string
+	Status  types.HealthStatus
+	Since   time.Time `json:",omitzero"`
+	Message string    `json:",omitempty"` // what the probe wrote that brought it there
 }
 
 // Container is what was observed of one container of a task.

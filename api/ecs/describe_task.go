@@ -33,7 +33,7 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 		DesiredStatus:        ptr(string(t.Desired)),
 		ExecutionStoppedAt:   known(t.ExecutionStoppedAt),
 		Group:                ptr(t.Group),
-		HealthStatus:         types.HealthStatusUnknown,
+		HealthStatus:         taskHealth(t, spec),
 		LastStatus:           ptr(string(t.Last)),
 		LaunchType:           t.LaunchType,
 		Memory:               ptr(strconv.FormatInt(size.Memory, 10)),
@@ -64,7 +64,7 @@ func describeContainer(t state.Task, c state.Container, spec *types.ContainerDef
 	out := types.Container{
 		ContainerArn:      ptr(c.ARN),
 		ExitCode:          c.ExitCode,
-		HealthStatus:      types.HealthStatusUnknown,
+		HealthStatus:      containerHealth(t, spec),
 		Image:             ptr(c.Image),
 		ImageDigest:       present(c.ImageDigest),
 		LastStatus:        ptr(string(c.Last)),
