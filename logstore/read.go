@@ -32,6 +32,7 @@ func (s *Store) Events(ctx context.Context, q Query) iter.Seq2[Event, error] {
 		if e == nil {
 			return
 		}
+		defer e.done()
 		snapshot := e.db.NewSnapshot()
 		defer snapshot.Close() //nolint:errcheck // it frees memory
 		m, err := newMerge(ctx, snapshot, q)
@@ -230,6 +231,7 @@ func (s *Store) Summary(group, stream ID) (Summary, error) {
 	if err != nil || e == nil {
 		return Summary{}, err
 	}
+	defer e.done()
 	return getSummary(e.db, group, stream)
 }
 
@@ -239,6 +241,7 @@ func (s *Store) Summaries(ctx context.Context, group ID) (map[ID]Summary, error)
 	if err != nil || e == nil {
 		return nil, err
 	}
+	defer e.done()
 	all := map[ID]Summary{}
 	return all, summaries(ctx, e.db, group, func(stream ID, sum Summary) { all[stream] = sum })
 }
@@ -280,6 +283,7 @@ func (s *Store) Bytes(group ID) (int64, error) {
 	if err != nil || e == nil {
 		return 0, err
 	}
+	defer e.done()
 	return getBytes(e.db, group)
 }
 
@@ -289,6 +293,7 @@ func (s *Store) Groups(ctx context.Context) ([]ID, error) {
 	if err != nil || e == nil {
 		return nil, err
 	}
+	defer e.done()
 	var all []ID
 	from, to := span([]byte{groupKind})
 	err = scan(ctx, e.db, from, to, func(key, _ []byte) error {

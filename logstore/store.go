@@ -44,9 +44,10 @@ const (
 type Store struct {
 	config Config
 
-	mu     sync.Mutex // held while the engine is opened, and closed
-	engine *engine    // nil until it is needed
-	closed bool
+	mu     sync.Mutex     // held while the engine is opened
+	engine *engine        // nil until it is needed
+	users  sync.WaitGroup // of the engine
+	closed bool           // no user comes any more
 
 	watches watches
 }
@@ -67,11 +68,15 @@ func Open(c Config) (*Store, error) {
 		c.MinFree = DefaultMinFree
 	}
 	s := &Store{config: c}
-	_, err := s.open(false)
-	return s, err
+	e, err := s.open(false)
+	if err != nil {
+		return nil, err
+	}
+	e.done()
+	return s, nil
 }
 
-// open returns the engine; nil when there is none yet and create is not set.
+// open returns the engine; nil when there is none yet and create is not set. Call done of what it returns.
 func (s *Store) open(create bool) (*engine, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,6 +84,7 @@ func (s *Store) open(create bool) (*engine, error) {
 		return nil, ErrClosed
 	}
 	if s.engine != nil {
+		s.users.Add(1)
 		return s.engine, nil
 	}
 	if !create {
@@ -92,7 +98,15 @@ func (s *Store) open(create bool) (*engine, error) {
 		return nil, fmt.Errorf("cannot open the log store in %s: %w", s.config.Dir, err)
 	}
 	s.engine = e
+	s.users.Add(1)
 	return e, nil
+}
+
+// done says that a user needs the engine no more.
+func (e *engine) done() {
+	if e != nil {
+		e.store.users.Done()
+	}
 }
 
 func (s *Store) start() (*engine, error) {
@@ -123,15 +137,14 @@ func (s *Store) start() (*engine, error) {
 	return e, nil
 }
 
-// Close ends the store. What was appended stays; readers must be done.
+// Close ends the store, when the calls that are under way have returned. What was appended stays.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
+	closed := s.closed
 	s.closed = true
-	if s.engine == nil {
+	s.mu.Unlock()
+	s.users.Wait()
+	if closed || s.engine == nil {
 		return nil
 	}
 	return s.engine.close()

@@ -200,6 +200,37 @@ func TestAWatchIsToldWhatIsAppendedAndNoMoreThanItCanHold(t *testing.T) {
 	}
 }
 
+// A caller may be reading when Havn is told to stop; the store waits for it, and it may still ask in between.
+func TestCloseWaitsForReaders(t *testing.T) {
+	s, err := Open(Config{Dir: "logs", FS: vfs.NewMem(), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(t.Context(), id(1), id(1), 1, []Entry{{1, "a"}, {2, "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	read := ""
+	for e, err := range s.Events(t.Context(), Query{Group: id(1), To: End}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read == "" {
+			go func() { closed <- s.Close() }()
+			for err = nil; err == nil; { // until Close has begun
+				_, err = s.Bytes(id(1))
+			}
+			if !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		}
+		read += e.Message
+	}
+	if err := <-closed; err != nil || read != "ab" {
+		t.Errorf("read %q, and closed with %v", read, err)
+	}
+}
+
 func FuzzReadSummary(f *testing.F) {
 	f.Add(Summary{1, 2, 3, 4, 5}.encode())
 	f.Add([]byte{summaryFormat})

@@ -207,6 +207,7 @@ func (s *Store) Append(ctx context.Context, group, stream ID, ingested int64, en
 	if err != nil {
 		return err
 	}
+	defer e.done()
 	if err := s.room(); err != nil {
 		return err
 	}
@@ -301,6 +302,7 @@ func (s *Store) forget(ctx context.Context, apply func(w *engine) error) error {
 	if err != nil || e == nil {
 		return err
 	}
+	defer e.done()
 	return e.do(ctx, &edit{alone: true, apply: apply})
 }
 
@@ -386,6 +388,7 @@ func (s *Store) Reclaim(ctx context.Context, group ID) error {
 	if err != nil || e == nil {
 		return err
 	}
+	defer e.done()
 	from, to := span(keyOf(eventKind, group))
 	if err := e.db.Compact(ctx, from, to, false); err != nil {
 		return fmt.Errorf("cannot compact the log store: %w", err)
