@@ -88,7 +88,7 @@ func span(prefix []byte) (from, to []byte) {
 			return prefix, to[:i+1]
 		}
 	}
-	panic("a key begins with its kind, which is a letter")
+	panic("unreachable: a key begins with its kind, which is a letter") //nolint:forbidigo // a mistake in the program
 }
 
 // readEvent reads an event's key and value. The engine checks what it stores, so one that cannot be read was written

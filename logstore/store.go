@@ -164,5 +164,5 @@ func (l engineLog) Errorf(format string, args ...any) {
 // Fatalf must not return: the engine calls it when it cannot keep what it has promised. What was acknowledged is on the
 // disk, and a new process reads it.
 func (l engineLog) Fatalf(format string, args ...any) {
-	panic("log store: " + fmt.Sprintf(format, args...))
+	panic("log store: " + fmt.Sprintf(format, args...)) //nolint:forbidigo // see above
 }

@@ -68,7 +68,7 @@ func stream(src state.Source, g state.LogGroup, name string) (state.LogStream, e
 func stored(id string) logstore.ID {
 	stored, err := logstore.ParseID(id)
 	if err != nil {
-		panic(err) // all come from Tx.NewID
+		panic(err) //nolint:forbidigo // all come from Tx.NewID
 	}
 	return stored
 }
