@@ -32,8 +32,9 @@ func (f funcJournal) write(p *Plan) error { return f(p) }
 
 type bench struct {
 	*loop
-	stop context.CancelFunc
-	done chan struct{}
+	inquiry *Inquiry
+	stop    context.CancelFunc
+	done    chan struct{}
 
 	mu         sync.Mutex
 	reports    []StateChange
@@ -46,7 +47,7 @@ const testARN = "arn:aws:ecs:us-east-1:000000000000:task/demo/0123456789abcdef01
 func newBench(t *testing.T, runtime funcRuntime, journal funcJournal) *bench {
 	ctx, stop := context.WithCancel(t.Context())
 	core := NewCore(CoreConfig{Cluster: "demo"}, time.Now())
-	b := &bench{stop: stop, done: make(chan struct{})}
+	b := &bench{inquiry: NewInquiry(), stop: stop, done: make(chan struct{})}
 	b.loop = newLoop(core, funcJournal(func(p *Plan) error {
 		if journal != nil {
 			if err := journal(p); err != nil {
@@ -57,7 +58,7 @@ func newBench(t *testing.T, runtime funcRuntime, journal funcJournal) *bench {
 		defer b.mu.Unlock()
 		b.journalled = append(b.journalled, p.Save...)
 		return nil
-	}), &Config{Runtime: runtime, Log: slog.New(slog.DiscardHandler)})
+	}), &Config{Runtime: runtime, Inquiry: b.inquiry, Log: slog.New(slog.DiscardHandler)})
 	b.reply = func(m protocol.Message) {
 		b.mu.Lock()
 		defer b.mu.Unlock()

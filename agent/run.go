@@ -44,6 +44,8 @@ type Config struct {
 	Log *slog.Logger // slog.Default if nil
 	// Connected is called whenever assignments can reach the node, in a goroutine of the agent.
 	Connected func()
+	// Inquiry is answered by this agent; nil if nobody asks.
+	Inquiry *Inquiry
 }
 
 // Resources are what a node offers to tasks.
@@ -142,9 +144,10 @@ type loop struct {
 	runtime Runtime
 	log     *slog.Logger
 
-	events chan func(now time.Time) // run on the loop's goroutine
-	cancel map[Work]context.CancelFunc
-	wg     sync.WaitGroup // effects and reports
+	events    chan func(now time.Time) // run on the loop's goroutine
+	questions <-chan func(*Core)       // likewise, and they change nothing; nil = there are none
+	cancel    map[Work]context.CancelFunc
+	wg        sync.WaitGroup // effects and reports
 
 	reply  func(protocol.Message)
 	submit func(context.Context, StateChange) // returns when it is settled, or ctx has ended
@@ -155,9 +158,13 @@ type loop struct {
 const maxEvents = 256
 
 func newLoop(core *Core, j writer, c *Config) *loop {
-	return &loop{core: core, saving: newSaving(j, c.Log), runtime: c.Runtime, log: c.Log,
+	l := &loop{core: core, saving: newSaving(j, c.Log), runtime: c.Runtime, log: c.Log,
 		events: make(chan func(time.Time), maxEvents), cancel: map[Work]context.CancelFunc{},
 		health: func([]protocol.TaskHealth) {}}
+	if c.Inquiry != nil {
+		l.questions = c.Inquiry.questions
+	}
+	return l
 }
 
 func (l *loop) post(ctx context.Context, event func(now time.Time)) {
@@ -200,6 +207,8 @@ func (l *loop) run(ctx context.Context) {
 		select {
 		case event := <-l.events:
 			event(time.Now())
+		case question := <-l.questions:
+			question(l.core)
 		case err := <-l.written:
 			if !l.saved(ctx, err) {
 				return

@@ -271,7 +271,7 @@ var writers = map[string]writes{
 	},
 	state.Families.Name(): {byUser: {created, "LastRevision"}},
 	state.Tasks.Name(): {
-		byUser: {created, "Tags", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason"},
+		byUser: {created, "Tags", "ProtectedUntil", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason"},
 		byNode: append([]string{"Last", "Containers", "ConnectedAt", "PullStartedAt", "PullStoppedAt", "StartedAt",
 			"ExecutionStoppedAt", "StoppedAt", "Version"}, toStop...),
 		byControl:  append([]string{deleted, "Last", "Containers", "StoppedAt", "Version"}, toStop...),

@@ -134,6 +134,10 @@ type Task struct {
 	// Writer: api/ecs (TagResource).
 	Tags []types.Tag `json:",omitempty"`
 
+	// ProtectedUntil is how long its service may not stop it for needing fewer tasks; see Protected. Writer: api/ecs
+	// (UpdateTaskProtection).
+	ProtectedUntil time.Time `json:",omitzero"`
+
 	// Where it should get to: RUNNING, then STOPPED for ever, with when and why. Whoever is the first to say
 	// STOPPED gives the reason. Writer: api/ecs, when a user wants it, and when its node reports that it has
 	// stopped by itself; control, for a task whose container instance is deregistered or gone.
@@ -159,6 +163,7 @@ type Task struct {
 	Version int64
 }
 
+<<<<<<< HEAD
 // ContainerHealth is what a container's health check says.
 type ContainerHealth struct {
 	Name    string
@@ -166,6 +171,11 @@ type ContainerHealth struct {
 	Since   time.Time `json:",omitzero"`
 	Message string    `json:",omitempty"` // what the probe wrote that brought it there
 }
+=======
+// Protected reports whether its service may not stop the task for needing fewer. That it ends is no event: nobody
+// needs to write it down.
+func (t Task) Protected(now time.Time) bool { return now.Before(t.ProtectedUntil) }
+>>>>>>> 4dbcc5e (agent/metadata: answer what a container asks about itself)
 
 // Container is what was observed of one container of a task.
 type Container struct {

@@ -127,6 +127,9 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
+	if r.environ != nil {
+		spec.Process.Env = r.environ(task, c.Name, spec.Process.Env)
+	}
 	encoded, err := typeurl.MarshalAny(spec)
 	if err != nil {
 		return nil, err

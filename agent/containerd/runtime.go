@@ -30,6 +30,8 @@ type Config struct {
 	RuntimeDir string // does not. A short path: sockets are in it
 	// Name is 8 hex digits derived from the data folder. What is ours in the kernel is named by it.
 	Name string
+	// Environment returns a container\'s environment with what the node has to say in it; nil says nothing.
+	Environment func(task *protocol.Task, container string, env []string) []string
 	// ShimPath, RuncPath and InitPath name the three programs; empty means beside this program, else in PATH. InitPath
 	// is looked at when a task first needs it.
 	ShimPath, RuncPath, InitPath string
@@ -51,6 +53,7 @@ type Runtime struct {
 	behavior    PullBehavior
 	imageMaxAge time.Duration
 	log         *slog.Logger
+	environ     func(task *protocol.Task, container string, env []string) []string
 
 	engine     *engine
 	client     *client.Client
@@ -89,7 +92,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	}
 	r := &Runtime{
 		dataDir: c.DataDir, runtimeDir: c.RuntimeDir, name: c.Name, network: c.Network,
-		behavior: c.ImagePullBehavior, imageMaxAge: c.ImageMaxAge, log: c.Log,
+		behavior: c.ImagePullBehavior, imageMaxAge: c.ImageMaxAge, log: c.Log, environ: c.Environment,
 		shim: filepath.Join(c.RuntimeDir, shimName), runc: filepath.Join(c.RuntimeDir, runcName),
 		initPath: c.InitPath, sealedInit: sync.OnceValues(c.sealedInit),
 		exits:   newExits(),

@@ -71,6 +71,8 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.StopTask)
 	wire.Handle(api, s.DescribeTasks)
 	wire.Handle(api, s.ListTasks)
+	wire.Handle(api, s.GetTaskProtection)
+	wire.Handle(api, s.UpdateTaskProtection)
 	wire.Handle(api, s.SubmitTaskStateChange)
 	wire.Handle(api, s.SubmitContainerStateChange)
 	wire.Handle(api, s.SubmitAttachmentStateChanges)

@@ -33,7 +33,7 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	pass 5s                  time goes by
 //	connect NODE             the node's agent connects
 //	disconnect NODE          it goes away
-//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING]
+//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [group=GROUP]
 //	                         a task is placed, with 256 CPU units and 512 MiB
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
@@ -194,6 +194,8 @@ func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
 	d.ScanArgs(t, "definition", &definition)
 	d.ScanArgs(t, "instance", &instance)
 	d.MaybeScanArgs(t, "last", &last)
+	group := "family:" + definition
+	d.MaybeScanArgs(t, "group", &group)
 	arn := "arn:aws:ecs:" + region + ":" + account + ":"
 	w.put(t, func(tx *state.Tx) {
 		i, ok := state.Instances.Get(tx, arn+"container-instance/"+cluster+"/"+instance)
@@ -210,7 +212,7 @@ func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
 		}
 		state.Tasks.Put(tx, state.Task{
 			ARN: arn + "task/" + cluster + "/" + id, ClusterARN: i.ClusterARN, DefinitionARN: arn + "task-definition/" + definition,
-			InstanceARN: i.ARN, NodeID: i.NodeID, Group: "family:" + definition, LaunchType: "EC2",
+			InstanceARN: i.ARN, NodeID: i.NodeID, Group: group, LaunchType: "EC2",
 			Reserved: held, Desired: lifecycle.Running, Last: lifecycle.Status(last), CreatedAt: start, Version: 1,
 		})
 	})

@@ -7,14 +7,17 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/spf13/cobra"
 
 	"havn/agent"
 	"havn/agent/containerd"
+	"havn/agent/metadata"
 	"havn/agent/network"
 )
 
@@ -61,7 +64,7 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 				return fmt.Errorf("data folder %s is a control plane's, with a node of its own; give this node another --data-dir", h.dir)
 			}
 			log := newLogger(cmd.ErrOrStderr(), verbose)
-			n, err := openNode(cmd.Context(), h, c, log)
+			n, err := openNode(cmd.Context(), h, c, region, log)
 			if err != nil {
 				return err
 			}
@@ -90,11 +93,12 @@ type node struct {
 	home    home
 	network *network.Network
 	runtime *containerd.Runtime
+	ids     *metadata.IDs
 	log     *slog.Logger
 }
 
 // openNode opens the node, and adopts what an earlier process left running.
-func openNode(ctx context.Context, h home, c nodeConfig, log *slog.Logger) (*node, error) {
+func openNode(ctx context.Context, h home, c nodeConfig, region string, log *slog.Logger) (*node, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a node needs root to run containers: use sudo, or --no-node for a control plane alone")
 	}
@@ -105,19 +109,24 @@ func openNode(ctx context.Context, h home, c nodeConfig, log *slog.Logger) (*nod
 	if err != nil {
 		return nil, err
 	}
+	ids, err := metadata.OpenIDs(h.path("node", "metadata-secret"), h.name())
+	if err != nil {
+		return nil, err
+	}
 	net, err := network.Open(ctx, network.Config{StateDir: h.path("node", "network"), Name: h.name(), Log: log})
 	if err != nil {
 		return nil, err
 	}
 	run, err := containerd.Open(ctx, containerd.Config{
 		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net,
+		Environment:       ids.Environment(region),
 		ImagePullBehavior: containerd.PullBehavior(c.pull), ImageMaxAge: c.imageMaxAge,
 		FileSystems: stands.fileSystems, Buckets: stands.buckets, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, net.Close())
 	}
-	return &node{home: h, network: net, runtime: run, log: log}, nil
+	return &node{home: h, network: net, runtime: run, ids: ids, log: log}, nil
 }
 
 // agentTarget is the server that an agent joins, and as whom.
@@ -130,16 +139,22 @@ type agentTarget struct {
 }
 
 func (n *node) run(ctx context.Context, t agentTarget) error {
-	reserved := []uint16{22}
+	reserved := []uint16{22, network.MetadataPort}
 	if t.port != 0 {
 		reserved = append(reserved, t.port)
 	}
-	return agent.Run(ctx, agent.Config{
+	key := credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token)
+	inquiry := agent.NewInquiry()
+	hangUp, err := n.answerContainers(ctx, inquiry, ecs.New(ecs.Options{BaseEndpoint: &t.endpoint, Region: t.region, Credentials: key}))
+	if err != nil {
+		return err
+	}
+	err = agent.Run(ctx, agent.Config{
 		Server:      t.endpoint,
 		Region:      t.region,
 		Cluster:     t.cluster,
 		DataDir:     n.home.path("node"),
-		Credentials: credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token),
+		Credentials: key,
 		Runtime:     n.runtime,
 		Resources:   agent.Resources{Ports: reserved},
 		Version:     version,
@@ -147,7 +162,31 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		RuntimeVersion: versionOf(containerdModule),
 		Log:            n.log,
 		Connected:      t.connected,
+		Inquiry:        inquiry,
 	})
+	return errors.Join(err, hangUp())
+}
+
+// answerContainers serves what containers ask about themselves, until hangUp is called.
+func (n *node) answerContainers(ctx context.Context, tasks metadata.Tasks, api metadata.API) (hangUp func() error, err error) {
+	bridge, host, err := n.network.ListenMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		err := metadata.New(metadata.Config{IDs: n.ids, Tasks: tasks, Runtime: n.runtime, API: api,
+			RuntimeDir: filepath.Dir(n.home.runtimeDir()), Log: n.log}).Serve(ctx, bridge, host)
+		if err != nil {
+			n.log.Error("containers are not answered any more", "error", err)
+		}
+		ended <- err
+	}()
+	return func() error {
+		cancel()
+		return <-ended
+	}, nil
 }
 
 // close lets go of the node. Containers run on; where there are none, nothing of ours stays in the kernel.
