@@ -44,7 +44,7 @@ var mayImport = map[string]struct {
 	"agent/runtimetest": {[]string{"agent", "lifecycle", "protocol"}, "the suite of every Runtime"},
 	"agent/network":     {nil, "one thing: a container's network"},
 	"agent/observe":     {nil, "one thing: what the kernel and the engine tell of a container"},
-	"agent/metadata":    {[]string{"agent", "agent/observe", "lifecycle", "protocol"}, "one thing: what a container asks about itself; it decides nothing"},
+	"agent/metadata":    {[]string{"agent", "agent/network", "agent/observe", "lifecycle", "protocol"}, "one thing: what a container asks about itself; it decides nothing"},
 	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile"}, "from a container's files to a destination; when, others say"},
 	"agent/volume":      {[]string{"protocol"}, "one thing: a container's volumes"},
 	"agent/bucket":      {nil, "one thing: what stands for S3"},

@@ -42,6 +42,7 @@ var capabilities = []string{
 	"ecs.capability.efs",
 	"ecs.capability.efsAuth", // access points
 	"ecs.capability.env-files.s3",
+	"ecs.capability.fault-injection",
 	"ecs.capability.full-sync",
 	"ecs.capability.network.container-port-range",
 }

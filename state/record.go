@@ -163,7 +163,6 @@ type Task struct {
 	Version int64
 }
 
-<<<<<<< HEAD
 // ContainerHealth is what a container's health check says.
 type ContainerHealth struct {
 	Name    string
@@ -171,11 +170,10 @@ type ContainerHealth struct {
 	Since   time.Time `json:",omitzero"`
 	Message string    `json:",omitempty"` // what the probe wrote that brought it there
 }
-=======
+
 // Protected reports whether its service may not stop the task for needing fewer. That it ends is no event: nobody
 // needs to write it down.
 func (t Task) Protected(now time.Time) bool { return now.Before(t.ProtectedUntil) }
->>>>>>> 4dbcc5e (agent/metadata: answer what a container asks about itself)
 
 // Container is what was observed of one container of a task.
 type Container struct {

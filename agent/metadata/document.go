@@ -41,12 +41,22 @@ type Container struct {
 	StartedAt     *time.Time `json:",omitempty"`
 	FinishedAt    *time.Time `json:",omitempty"`
 	Type          string
+	Health        *Health           `json:",omitempty"`
 	Volumes       []Volume          `json:",omitempty"`
 	LogDriver     string            `json:",omitempty"`
 	LogOptions    map[string]string `json:",omitempty"`
 	ContainerARN  string            `json:",omitempty"`
 	Networks      []Network         `json:",omitempty"`
 	Snapshotter   string            `json:",omitempty"`
+	RestartCount  *int              `json:",omitempty"` // of a container that has a restart policy
+}
+
+// Health is what a container's health check says.
+type Health struct {
+	Status      string     `json:"status"`
+	StatusSince *time.Time `json:"statusSince,omitempty"`
+	ExitCode    int        `json:"exitCode,omitempty"`
+	Output      string     `json:"output,omitempty"`
 }
 
 // Port is a port of a container, and where it is on the host.
@@ -150,6 +160,12 @@ func containerDocument(v version, r agent.Record, container string, f observe.Fa
 		d.StartedAt, d.FinishedAt = known(c.StartedAt), known(c.FinishedAt)
 		if c.Exited {
 			d.ExitCode = &c.ExitCode
+		}
+		if h := c.Health; c.Check.On() && h.Status != "" {
+			d.Health = &Health{string(h.Status), known(h.Since), h.ExitCode, h.Output}
+		}
+		if v >= v4 && c.Restart.Enabled {
+			d.RestartCount = &c.Restarts
 		}
 	}
 	d.DockerName = dockerName(&r.Task, doc.Name, d.DockerID)

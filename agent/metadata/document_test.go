@@ -75,6 +75,9 @@ func resultOf(t *testing.T, d *datadriven.TestData, now time.Time) lifecycle.Res
 		res.StartedAt, res.FinishedAt, res.Digest = now.Add(-time.Second), now, "sha256:abc"
 	case lifecycle.Create:
 		res.RuntimeID = strings.Repeat("0123456789abcdef", 4)
+	case lifecycle.Probe:
+		d.ScanArgs(t, "exit", &res.ExitCode)
+		res.StartedAt, res.Output = now, "all is said\n"
 	case lifecycle.Wait:
 		d.ScanArgs(t, "exit", &res.ExitCode)
 		res.FinishedAt = now

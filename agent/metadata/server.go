@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"havn/agent"
+	"havn/agent/network"
 	"havn/agent/observe"
 	"havn/protocol"
 )
@@ -37,6 +38,14 @@ type Runtime interface {
 	Addresses(task *protocol.Task) []netip.Addr
 }
 
+// Faults are what a container may ask for its own network; network.Network makes them. An endpoint's ID is that of the
+// container in the Runtime.
+type Faults interface {
+	StartFault(ctx context.Context, id string, f network.Fault) error
+	StopFault(ctx context.Context, id string, f network.Fault) error
+	FaultRunning(ctx context.Context, id string, f network.Fault) (bool, error)
+}
+
 // API is the server's, as the node calls it.
 type API interface {
 	DescribeTasks(context.Context, *ecs.DescribeTasksInput, ...func(*ecs.Options)) (*ecs.DescribeTasksOutput, error)
@@ -51,6 +60,7 @@ type Config struct {
 	Tasks   Tasks
 	Runtime Runtime
 	API     API
+	Faults  Faults
 	// RuntimeDir is the folder where each Havn of the machine has one of its own, by its name; the sockets over which
 	// they pass on what is another's are there.
 	RuntimeDir string
@@ -118,8 +128,10 @@ func (s *Server) Serve(ctx context.Context, bridge, host net.Listener) error {
 	}{{bridge, onBridge}, {host, onHost}, {siblings, onHost}} {
 		server := &http.Server{
 			Handler: s, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: readTimeout, MaxHeaderBytes: maxHeader,
-			ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, doorKey{}, l.door) },
-			ConnState:   s.crowd.connState, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+			ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+				return context.WithValue(ctx, doorKey{}, l.door)
+			},
+			ConnState: s.crowd.connState, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		}
 		wg.Go(func() { ended <- server.Serve(l) })
 		defer server.Close()
@@ -152,6 +164,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, fmt.Sprintf("Unable to get task arn from request: unable to associate '%s' with task", remote(r)))
 	case ofProtection:
 		s.protection(w, r, q)
+	case ofFault:
+		s.fault(w, r, q)
 	default:
 		s.document(w, r, q)
 	}
@@ -260,8 +274,9 @@ func associations(w http.ResponseWriter, q request, r agent.Record, container st
 
 func answer(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
-	if err != nil { // of plain values only
-		panic("metadata: " + err.Error())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -104,10 +104,12 @@ func toMetadata(at netip.Addr) []expr.Any {
 	})
 }
 
-func tcpTo(port uint16) []expr.Any {
+func tcpTo(port uint16) []expr.Any { return portTo(unix.IPPROTO_TCP, port) }
+
+func portTo(protocol byte, port uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{protocol}},
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: binaryutil.BigEndian.PutUint16(port)},
 	}

@@ -28,6 +28,7 @@ var actedOnInDefinition = paths(`
 	pidMode
 	ipcMode
 	placementConstraints
+	enableFaultInjection
 	requiresCompatibilities
 	runtimePlatform
 	tags
@@ -100,10 +101,11 @@ var restrictedInDefinition = map[string][]string{
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
 var notes = map[string]string{
-	"executionRoleArn": "nothing that a node does now needs the role; what would need it is refused by itself",
-	"runtimePlatform":  "becomes a required attribute of the container instance",
-	"tags":             "",
-	"volumes.host":     "with sourcePath, or a folder of the task's own",
+	"executionRoleArn":     "nothing that a node does now needs the role; what would need it is refused by itself",
+	"enableFaultInjection": "in bridge mode, for the container that asks; in host mode its endpoint refuses, since a fault would hurt others",
+	"runtimePlatform":      "becomes a required attribute of the container instance",
+	"tags":                 "",
+	"volumes.host":         "with sourcePath, or a folder of the task's own",
 	"volumes.dockerVolumeConfiguration.autoprovision":                  "a shared volume that is missing fails the task without it",
 	"volumes.dockerVolumeConfiguration.driver":                         "local; any other is refused by name",
 	"volumes.dockerVolumeConfiguration.driverOpts":                     "type, device and o, as of Docker's driver local: tmpfs, bind, NFS and whatever the node's kernel mounts",

@@ -176,7 +176,7 @@ func (n *node) answerContainers(ctx context.Context, tasks metadata.Tasks, api m
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		err := metadata.New(metadata.Config{IDs: n.ids, Tasks: tasks, Runtime: n.runtime, API: api,
+		err := metadata.New(metadata.Config{IDs: n.ids, Tasks: tasks, Runtime: n.runtime, API: api, Faults: n.network,
 			RuntimeDir: filepath.Dir(n.home.runtimeDir()), Log: n.log}).Serve(ctx, bridge, host)
 		if err != nil {
 			n.log.Error("containers are not answered any more", "error", err)
