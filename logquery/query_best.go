@@ -1,6 +1,7 @@
 package logquery
 
 import (
+	"cmp"
 	"container/heap"
 	"slices"
 	"strings"
@@ -22,16 +23,10 @@ type best struct {
 }
 
 // compare is the order of two rows; those that are alike are in the order in which
-// they came, or newest first.
+// they came.
 func (b *best) compare(x, y *row) int {
 	if b.newest {
-		if x.event.Timestamp != y.event.Timestamp {
-			if x.event.Timestamp > y.event.Timestamp {
-				return -1
-			}
-			return 1
-		}
-		return y.place - x.place
+		return cmp.Or(cmp.Compare(y.event.Timestamp, x.event.Timestamp), x.place-y.place)
 	}
 	for i, o := range b.order {
 		c := order(x.keys[i], y.keys[i])

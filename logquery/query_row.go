@@ -1,6 +1,9 @@
 package logquery
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Event is a log event as a query sees it.
 type Event struct {
@@ -9,7 +12,10 @@ type Event struct {
 	Message       string
 	LogStream     string // @logStream
 	Log           string // @log: account-id:log-group-name
-	Pointer       string // @ptr, for GetLogRecord
+
+	// Source and Number are whatever Options.Pointer makes @ptr of, for the few events that show it.
+	Source int
+	Number uint64
 }
 
 // row is what goes from command to command: an event with the fields that the
@@ -72,7 +78,7 @@ func (r *row) field(name string) value {
 	case "@log":
 		return textValue(r.event.Log)
 	case "@ptr":
-		return textValue(r.event.Pointer)
+		return textValue(r.run.options.Pointer(*r.event))
 	}
 	// A discovered field that begins with @ is shown with one more.
 	if rest, ok := strings.CutPrefix(name, "@"); ok && !strings.HasPrefix(rest, "@") {
@@ -160,4 +166,37 @@ func (r *row) size() int {
 		n += 64 + len(b.value.text)
 	}
 	return n + 40*len(r.keys)
+}
+
+// maxDiscovered is how many fields are found in an event ("Fields in JSON logs").
+const maxDiscovered = 1000
+
+// Discover returns the fields that are found in a message, by their names in the
+// query language, in the order of the message.
+func Discover(message string) Row {
+	nodes, ok := parseJSONObject(nil, message)
+	if !ok {
+		return nil
+	}
+	var found Row
+	var walk func(at int, prefix string)
+	walk = func(at int, prefix string) {
+		place := 0
+		for i := at + 1; i < nodes[at].end && len(found) < maxDiscovered; i = nodes[i].end {
+			name := prefix + nodes[i].key
+			if nodes[at].kind == jsonArray {
+				name = prefix + strconv.Itoa(place)
+				place++
+			}
+			if at == 0 && strings.HasPrefix(name, "@") {
+				name = "@" + name
+			}
+			if v := jsonScalar(&nodes[i]); v.kind != kindNull {
+				found = append(found, Field{name, v.String()})
+			}
+			walk(i, name+".")
+		}
+	}
+	walk(0, "")
+	return found
 }

@@ -20,6 +20,8 @@ type Options struct {
 	Now        time.Time // for now()
 	Start, End time.Time // the range that the events are of
 	Limit      int       // how many rows without a limit command; 0 is MaxRows
+	// Pointer makes an event's @ptr, with which GetLogRecord finds it.
+	Pointer func(Event) string
 }
 
 // Result is the outcome of a query.
@@ -41,8 +43,9 @@ type Statistics struct {
 	BytesScanned   float64 // of their messages
 }
 
-// Run evaluates the query over events, which may come in any order. It stops at
-// the first error of theirs. A query holds the rows that it may return, or the
+// Run evaluates the query over events, which may come in any order; of rows that are
+// alike to its order, the one that comes first is first. It stops at the first
+// error of theirs. A query holds the rows that it may return, or the
 // groups of its stats commands, and no others: see MaxRows, MaxGroups, MaxHeld.
 func (q Query) Run(options Options, events iter.Seq2[Event, error]) (Result, error) {
 	run := &run{options: options}
@@ -173,7 +176,7 @@ func (o *output) push(r *row) bool {
 		}
 	}
 	if r.event != nil && !slices.Contains(names, "@ptr") {
-		shown = append(shown, Field{"@ptr", r.event.Pointer})
+		shown = append(shown, Field{"@ptr", r.run.options.Pointer(*r.event)})
 	}
 	for _, f := range shown {
 		r.run.hold(len(f.Value) + 48)

@@ -47,13 +47,15 @@ func TestQueryTranscripts(t *testing.T) {
 }
 
 func testEvent(at time.Time, stream, message string, n int) Event {
-	return Event{Timestamp: at.UnixMilli(), IngestionTime: at.UnixMilli() + 250, Message: message, LogStream: stream, Log: "123456789012:/app/web", Pointer: "ptr-" + strconv.Itoa(n)}
+	return Event{Timestamp: at.UnixMilli(), IngestionTime: at.UnixMilli() + 250, Message: message, LogStream: stream, Log: "123456789012:/app/web", Number: uint64(n)}
 }
 
 func testOptions() Options {
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	return Options{Now: start.Add(12 * time.Hour), Start: start, End: start.Add(24 * time.Hour)}
+	return Options{Now: start.Add(12 * time.Hour), Start: start, End: start.Add(24 * time.Hour), Pointer: testPointer}
 }
+
+func testPointer(e Event) string { return fmt.Sprintf("ptr-%d", e.Number) }
 
 func each(events []Event) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -241,10 +243,10 @@ func TestSortIsThatOfAllRows(t *testing.T) {
 		seen := map[byte]bool{}
 		for i, e := range all {
 			if i < limit {
-				want = append(want, e.Pointer)
+				want = append(want, testPointer(e))
 			}
 			if !seen[key(e, "u")] && len(unique) < limit {
-				unique = append(unique, e.Pointer)
+				unique = append(unique, testPointer(e))
 			}
 			seen[key(e, "u")] = true
 		}
@@ -278,6 +280,27 @@ func TestPercentilesOfManyNumbersAreClose(t *testing.T) {
 		if off := (got - want) / want; off > 0.006 || off < -0.006 {
 			t.Errorf("%s is %v, want about %v", result.Rows[0][i].Name, got, want)
 		}
+	}
+}
+
+func TestDiscoveredFieldsAreThoseOfQueries(t *testing.T) {
+	const message = `{"a":{"b.c":[1.50,{"d":"x"},null,true]},"@e":"f","":"g","a2":[[2]]}`
+	found := Discover(message)
+	var shown []string
+	for _, f := range found {
+		shown = append(shown, f.Name+"="+f.Value)
+		if f.Name == "" {
+			continue // cannot be written
+		}
+		if got := evaluate(t, "`"+f.Name+"`", message); got != f.Value {
+			t.Errorf("%s is %s in a query, and was discovered as %s", f.Name, got, f.Value)
+		}
+	}
+	if got, want := strings.Join(shown, " "), "a.b.c.0=1.50 a.b.c.1.d=x a.b.c.3=1 @@e=f =g a2.0.0=2"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if n := len(Discover("{" + strings.Repeat(`"a":1,`, 2000) + `"b":2}`)); n != maxDiscovered {
+		t.Errorf("%d fields", n)
 	}
 }
 

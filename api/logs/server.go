@@ -23,6 +23,7 @@ type Config struct {
 type Server struct {
 	Config
 
+	queries *queries
 	tails   chan struct{} // a place for each live tail
 	ending  chan struct{} // closed when live tails are to end
 	endOnce sync.Once
@@ -30,7 +31,7 @@ type Server struct {
 
 // NewServer returns a Server.
 func NewServer(c Config) *Server {
-	return &Server{Config: c, tails: make(chan struct{}, maxTails), ending: make(chan struct{})}
+	return &Server{Config: c, queries: newQueries(), tails: make(chan struct{}, maxTails), ending: make(chan struct{})}
 }
 
 // maxBody is enough for the largest PutLogEvents: a megabyte of text that JSON writes with six bytes for each, and the
@@ -73,6 +74,12 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.TestMetricFilter)
 	wire.HandleStream(api, s.StartLiveTail)
 
+	wire.Handle(api, s.StartQuery)
+	wire.Handle(api, s.GetQueryResults)
+	wire.Handle(api, s.StopQuery)
+	wire.Handle(api, s.DescribeQueries)
+	wire.Handle(api, s.GetLogRecord)
+
 	wire.Handle(api, s.TagResource)
 	wire.Handle(api, s.UntagResource)
 	wire.Handle(api, s.ListTagsForResource)
@@ -81,9 +88,12 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.ListTagsLogGroup)
 }
 
-// EndSessions ends the live tails that there are, and those that begin later. A server that is shut down waits for
-// the calls that it answers.
-func (s *Server) EndSessions() { s.endOnce.Do(func() { close(s.ending) }) }
+// EndSessions ends the live tails and the queries that there are, and those that begin later. A server that is shut
+// down waits for the calls that it answers; the queries have ended when this returns.
+func (s *Server) EndSessions() {
+	s.endOnce.Do(func() { close(s.ending) })
+	s.queries.end()
+}
 
 // view runs f on one image of the state.
 func (s *Server) view(f func(r *state.Reader) error) error {
