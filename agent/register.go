@@ -97,6 +97,7 @@ func (s *session) registerAs(ctx context.Context, cluster, saved string) (*ecs.R
 		ContainerInstanceArn:              stringOrNil(saved),
 		Attributes:                        s.attributes(),
 		TotalResources:                    resources.wire(),
+		PlatformDevices:                   resources.devices(),
 		InstanceIdentityDocument:          aws.String(""),
 		InstanceIdentityDocumentSignature: aws.String(""),
 	})
@@ -191,6 +192,14 @@ func machineMemory() (mib int64, err error) {
 		}
 	}
 	return 0, errors.New("/proc/meminfo has no MemTotal")
+}
+
+func (r Resources) devices() []types.PlatformDevice {
+	var all []types.PlatformDevice
+	for _, name := range r.GPUs {
+		all = append(all, types.PlatformDevice{Id: aws.String(name), Type: types.PlatformDeviceTypeGpu})
+	}
+	return all
 }
 
 func (r Resources) wire() []types.Resource {

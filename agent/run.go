@@ -54,6 +54,7 @@ type Resources struct {
 	Memory   int64    // MiB
 	Ports    []uint16 // TCP ports that no task may have; 22 if nil
 	PortsUDP []uint16 // UDP ports likewise
+	GPUs     []string // their names, each of which an association can give to a container
 }
 
 // Run is a node until ctx ends; then it leaves the containers alone, and the next Run adopts them. It

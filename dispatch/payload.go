@@ -47,6 +47,11 @@ func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
 	for _, c := range spec.ContainerDefinitions {
 		a.Containers = append(a.Containers, container(t, spec, c))
 	}
+	for _, c := range a.Containers {
+		for _, gpu := range state.GPUsOf(spec, t.Reserved.GPUs, c.Name) {
+			a.Associations = append(a.Associations, protocol.Association{Name: gpu, Type: "gpu", Containers: []string{c.Name}})
+		}
+	}
 	for _, v := range spec.Volumes {
 		a.Volumes = append(a.Volumes, volume(v))
 	}

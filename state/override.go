@@ -32,6 +32,9 @@ func Overridden(spec types.TaskDefinition, o types.TaskOverride) types.TaskDefin
 			}
 			override(&c.Memory, over.Memory)
 			override(&c.MemoryReservation, over.MemoryReservation)
+			if over.ResourceRequirements != nil {
+				c.ResourceRequirements = over.ResourceRequirements
+			}
 			c.Environment = overriddenEnvironment(c.Environment, over.Environment)
 		}
 	}

@@ -122,7 +122,7 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	spec, err := buildSpec(specInput{
 		id: id, task: task, container: c, docker: docker, image: image, insides: insides, user: user,
 		hostname: hostname, netns: attached.Netns, dir: dir, volumes: volumes, fromFiles: fromFiles,
-		cgroup: r.cgroups.path(task.ARN, id), swap: r.cgroups.swap(), shared: shared, init: init,
+		cgroup: r.cgroups.path(task.ARN, id), swap: r.cgroups.swap(), shared: shared, init: init, gpus: r.gpus,
 	})
 	if err != nil {
 		return nil, err

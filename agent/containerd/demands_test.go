@@ -25,6 +25,7 @@ func (n *node) said(task *protocol.Task) string {
 	n.tb.Helper()
 	n.run(task)
 	r := n.must(task, lifecycle.Wait, "c")
+	n.must(task, lifecycle.Remove, "c") // whose end waits for the log
 	out := n.output(task, "c")
 	if r.ExitCode != 0 {
 		n.tb.Errorf("exit code %d: %s", r.ExitCode, out)

@@ -33,3 +33,14 @@ func addDevices(s *specs.Spec, in specInput) error {
 	}
 	return nil
 }
+
+// addGPUs gives the container the GPUs that the server reserved for it.
+func addGPUs(s *specs.Spec, in specInput) error {
+	var names []string
+	for _, a := range in.task.Associations {
+		if a.Type == "gpu" && slices.Contains(a.Containers, in.container.Name) {
+			names = append(names, a.Name)
+		}
+	}
+	return in.gpus.Give(s, names)
+}

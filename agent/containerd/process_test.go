@@ -68,6 +68,7 @@ func TestAContainerIsAsItWasAskedFor(t *testing.T) {
 			if r := n.must(task, lifecycle.Wait, "c"); r.ExitCode != 0 {
 				t.Errorf("exit code %d", r.ExitCode)
 			}
+			n.must(task, lifecycle.Remove, "c") // whose end waits for the log
 			out := n.output(task, "c")
 			for _, want := range test.want {
 				if !strings.Contains(out, want) {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"havn/agent/bucket"
+	"havn/agent/gpu"
 	"havn/agent/network"
 	"havn/agent/volume"
 	"havn/lifecycle"
@@ -36,6 +37,7 @@ type Config struct {
 	// is looked at when a task first needs it.
 	ShimPath, RuncPath, InitPath string
 	Network                      *network.Network
+	CDIDirs                      []string           // empty means where vendors' tools write
 	ImagePullBehavior            PullBehavior       // empty means PullDefault
 	ImageMaxAge                  time.Duration      // zero means DefaultImageMaxAge
 	FileSystems                  volume.FileSystems // what stands for EFS
@@ -71,6 +73,7 @@ type Runtime struct {
 	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
 
 	initPath   string
+	gpus       *gpu.Devices
 	sealedInit func() (*os.File, error) // made once, when first needed
 
 	stop     context.CancelFunc
@@ -105,6 +108,9 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 			r.Close()
 		}
 	}()
+	if r.gpus, err = gpu.Open(c.CDIDirs...); err != nil {
+		return nil, err
+	}
 	shim, err := findBinary(shimName, c.ShimPath)
 	if err != nil {
 		return nil, err
@@ -165,6 +171,9 @@ func (c *Config) complete() error {
 	if !c.ImagePullBehavior.valid() {
 		return fmt.Errorf("the image pull behavior %q is none of default, always, once, prefer-cached", c.ImagePullBehavior)
 	}
+	if len(c.CDIDirs) == 0 {
+		c.CDIDirs = gpu.DefaultDirs
+	}
 	if c.Network == nil {
 		return errors.New("there is no network")
 	}
@@ -178,6 +187,9 @@ func (c *Config) complete() error {
 
 // Socket is where the engine listens.
 func (r *Runtime) Socket() string { return r.engine.socket }
+
+// GPUs names those that tasks can be given, as the node has them now.
+func (r *Runtime) GPUs() []string { return r.gpus.List() }
 
 // Images are the images that containers can be made of.
 func (r *Runtime) Images() *Images { return r.images }

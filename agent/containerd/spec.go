@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"havn/agent/gpu"
 	"havn/protocol"
 )
 
@@ -71,6 +72,7 @@ type specInput struct {
 	cgroup    string
 	swap      swapSupport
 	shared    sharedNamespaces
+	gpus      *gpu.Devices
 	init      string // the program that is to be the first process, if any
 }
 
@@ -108,7 +110,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	if s.Mounts, err = mounts(s.Mounts, in); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*specs.Spec, specInput) error{join, share, setKernel, addDevices, addInit, confine} {
+	for _, step := range []func(*specs.Spec, specInput) error{join, share, setKernel, addDevices, addInit, addGPUs, confine} {
 		if err := step(s, in); err != nil {
 			return nil, err
 		}

@@ -43,6 +43,7 @@ func TestContainersOfATaskAreTogether(t *testing.T) {
 		n.must(task, v, name)
 	}
 	n.must(task, lifecycle.Wait, "c")
+	n.must(task, lifecycle.Remove, "c")
 	out := n.output(task, "c")
 	for _, want := range []string{"from the first\n", "havn-init hold", "sleep 987654", "\n0\n", "size=4096k",
 		"root:\n/proc/1/root/:\n\n/proc/1/root/..:\nend of root\n", "/proc/1/root/x: Read-only file system", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"} {
@@ -87,6 +88,7 @@ func TestAnInitIsTheFirstProcess(t *testing.T) {
 		if r := n.must(task, lifecycle.Wait, "c"); r.ExitCode != test.code {
 			t.Errorf("%q: exit code %d, want %d", test.command, r.ExitCode, test.code)
 		}
+		n.must(task, lifecycle.Remove, "c")
 		out := n.output(task, "c")
 		if !strings.Contains(out, test.says) {
 			t.Errorf("%q: %q is not in the output: %s", test.command, test.says, out)

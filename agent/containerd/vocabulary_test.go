@@ -129,6 +129,7 @@ func (n *node) saidAtLast(task *protocol.Task) string {
 	n.tb.Helper()
 	n.run(task)
 	n.must(task, lifecycle.Wait, "c")
+	n.must(task, lifecycle.Remove, "c") // whose end waits for the log
 	out := n.output(task, "c")
 	n.clean(task)
 	return out

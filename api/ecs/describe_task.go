@@ -55,7 +55,9 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 		out.Tags = listed(t.Tags)
 	}
 	for _, c := range t.Containers {
-		out.Containers = append(out.Containers, describeContainer(t, c, containerNamed(&spec, c.Name)))
+		described := describeContainer(t, c, containerNamed(&spec, c.Name))
+		described.GpuIds = state.GPUsOf(spec, t.Reserved.GPUs, c.Name)
+		out.Containers = append(out.Containers, described)
 	}
 	return out
 }

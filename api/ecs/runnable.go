@@ -61,6 +61,7 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.ulimits
 	containerDefinitions.systemControls
 	containerDefinitions.linuxParameters
+	containerDefinitions.resourceRequirements
 	containerDefinitions.essential
 	containerDefinitions.dependsOn
 	containerDefinitions.startTimeout
@@ -128,6 +129,7 @@ var notes = map[string]string{
 	"pidMode": "host, task",
 	"ipcMode": "host, task, none",
 	"containerDefinitions.dockerSecurityOptions":      "no-new-privileges; apparmor and label on nodes whose kernel has AppArmor or SELinux; credentialspec is refused",
+	"containerDefinitions.resourceRequirements":       "a number of GPUs, on nodes whose vendor's tools describe them by CDI; ALL, sharingStrategy, NeuronDevice and InferenceAccelerator are refused",
 	"containerDefinitions.interactive":                "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters":            "all of it; swappiness on nodes with cgroup version 1, as in ECS",
 	"containerDefinitions.logConfiguration.logDriver": "json-file, with rotation",
@@ -159,6 +161,7 @@ var actedOnInRun = paths(`
 	overrides.containerOverrides.cpu
 	overrides.containerOverrides.memory
 	overrides.containerOverrides.memoryReservation
+	overrides.containerOverrides.resourceRequirements
 `)
 
 var restrictedInRun = map[string][]string{

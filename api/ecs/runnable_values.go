@@ -19,6 +19,16 @@ func unsupportedValues(containers []types.ContainerDefinition) []string {
 				refuse("dockerSecurityOptions", option)
 			}
 		}
+		for _, r := range c.ResourceRequirements {
+			switch {
+			case r.Type != types.ResourceTypeGpu:
+				refuse("resourceRequirements", string(r.Type))
+			case r.SharingStrategy != nil:
+				refuse("resourceRequirements", "sharingStrategy")
+			case deref(r.Value) == "ALL":
+				refuse("resourceRequirements", "GPU ALL")
+			}
+		}
 	}
 	return found
 }

@@ -205,6 +205,10 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 	if o.overrides, err = checkedOverrides(in.Overrides, d.Spec); err != nil {
 		return order{}, err
 	}
+	overridden := state.Overridden(d.Spec, o.overrides)
+	if err := refuseUnsupported(unsupportedValues(overridden.ContainerDefinitions)); err != nil {
+		return order{}, err
+	}
 	o.tags, err = o.tagsFor(in.Tags, in.PropagateTags)
 	return o, err
 }
@@ -213,7 +217,11 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
 	id := tx.NewID()
 	spec := o.definition.Spec
-	reserved := taskSize(state.Overridden(spec, o.overrides))
+	overridden := state.Overridden(spec, o.overrides)
+	reserved, gpus := taskSize(overridden), 0
+	for _, c := range overridden.ContainerDefinitions {
+		gpus += state.GPUsWanted(c)
+	}
 	reserved.TCPPorts, reserved.UDPPorts = fixedPorts(spec)
 	return placement.Ask{
 		Task: state.Task{
@@ -234,6 +242,7 @@ func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
 			Containers:        s.newContainers(tx, o.cluster.Name, id, spec),
 			Version:           1,
 		},
+		GPUs:     gpus,
 		Requires: spec.RequiresAttributes,
 	}
 }

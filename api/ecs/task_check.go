@@ -81,6 +81,9 @@ func checkedOverrides(asked *types.TaskOverride, spec types.TaskDefinition) (typ
 		if len(c.Environment) == 0 {
 			c.Environment = nil
 		}
+		if len(c.ResourceRequirements) == 0 {
+			c.ResourceRequirements = nil
+		}
 		if slices.ContainsFunc(c.Environment, func(e types.KeyValuePair) bool { return deref(e.Name) == "" }) {
 			return o, clientError("The environment variable name cannot be empty in container '%s'.", name)
 		}
@@ -118,8 +121,10 @@ func jsonLength(v any) (int, error) {
 func checkOverriddenSize(o types.TaskOverride, spec types.TaskDefinition) error {
 	spec = state.Overridden(spec, o)
 	for n := range spec.ContainerDefinitions {
-		if err := checkMemory(&spec, &spec.ContainerDefinitions[n]); err != nil {
-			return err
+		for _, check := range []func(*types.TaskDefinition, *types.ContainerDefinition) error{checkMemory, checkDevices} {
+			if err := check(&spec, &spec.ContainerDefinitions[n]); err != nil {
+				return err
+			}
 		}
 	}
 	return checkTaskSize(&spec)

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"strings"
@@ -42,7 +43,9 @@ func main() {
 	}
 }
 
-func complain(text string) { os.Stderr.WriteString("havn-init: " + text + "\n") }
+func complain(text string) {
+	os.Stderr.WriteString("havn-init: " + text + "\n") //nolint:errcheck // there is nobody else to tell
+}
 
 // run returns the exit code of the command.
 func run(args []string) int {
@@ -59,7 +62,7 @@ func run(args []string) int {
 	child, err := start(args)
 	if err != nil {
 		complain("exec " + args[0] + " failed: " + err.Error())
-		if err == syscall.ENOENT {
+		if errors.Is(err, syscall.ENOENT) {
 			return exitNotFound
 		}
 		return exitCannotRun

@@ -60,6 +60,10 @@ func (h home) runtimeDir() string { return "/run/havn/" + h.name() }
 // errRunning is returned by lock where another process holds the folder.
 var errRunning = errors.New("already running")
 
+// lockPatience is how long lock waits. The process that had the folder may have been killed while it started a program:
+// until that has begun, it has a copy of the lock.
+const lockPatience = time.Second
+
 // lock makes the folder and holds it until the process ends, however it ends.
 func (h home) lock() (*os.File, error) {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
@@ -69,11 +73,21 @@ func (h home) lock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open lock: %w", err)
 	}
-	whole := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &whole); err != nil {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 100) {
+		whole := unix.Flock_t{Type: unix.F_WRLCK}
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &whole)
+		if held := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES); !held {
+			break
+		}
+		if time.Now().After(end) {
+			err = errRunning
+			break
+		}
+	}
+	if err != nil {
 		f.Close()
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return nil, errRunning
+		if errors.Is(err, errRunning) {
+			return nil, err
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", h.dir, err)
 	}

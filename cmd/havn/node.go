@@ -156,7 +156,7 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		DataDir:     n.home.path("node"),
 		Credentials: key,
 		Runtime:     n.runtime,
-		Resources:   agent.Resources{Ports: reserved},
+		Resources:   agent.Resources{Ports: reserved, GPUs: n.runtime.GPUs()},
 		Version:     version,
 		// The protocol calls it the Docker version; ours is containerd's.
 		RuntimeVersion: versionOf(containerdModule),
