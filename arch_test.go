@@ -33,13 +33,14 @@ var mayImport = map[string]struct {
 	"reserve":           {nil, "knows files, not what is in them"},
 	"state/etcd":        {[]string{"state", "reserve"}, "a Log knows bytes, not records"},
 	"state/statetest":   {[]string{"state"}, "the suite of every Log"},
+	"story":             {[]string{"state", "lifecycle", "cause"}, "pure: records in, a story out; it asks nobody"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
 	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},
 	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
 	"dispatch":          {[]string{"state", "protocol", "lifecycle"}, "assignments out, connections noted; no handler, no agent"},
-	"control":           {[]string{"state", "placement", "lifecycle"}, "a controller is a transaction on state"},
+	"control":           {[]string{"state", "placement", "lifecycle", "story"}, "a controller is a transaction on state"},
 	"agent":             {[]string{"lifecycle", "protocol", "reserve"}, "the node knows nothing of the server but its protocol"},
 	"agent/runtimetest": {[]string{"agent", "lifecycle", "protocol"}, "the suite of every Runtime"},
 	"agent/gpu":         {nil, "one thing: what the node's GPUs are, and what they need"},
@@ -62,7 +63,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"schedule", "lifecycle", "logquery", "cause"}
+var standardOnly = []string{"schedule", "lifecycle", "logquery", "cause", "story"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

@@ -24,7 +24,12 @@ type Controller struct {
 }
 
 // All are the controllers that there are.
-func All() []Controller { return append(Reapers(), Orphans(), Membership()) }
+func All() []Controller { return Keeping(KeepStories) }
+
+// Keeping are All, with a time of the operator's for which stories are kept.
+func Keeping(stories time.Duration) []Controller {
+	return append(Reapers(stories), Orphans(), Membership())
+}
 
 // The loop's times.
 const (

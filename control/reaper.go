@@ -5,6 +5,7 @@ import (
 
 	"havn/lifecycle"
 	"havn/state"
+	"havn/story"
 )
 
 // How long what has ended can still be described.
@@ -14,12 +15,15 @@ const (
 	keepInstance = time.Hour
 )
 
+// KeepStories is how long it is remembered why a task did not run, or found no place, unless the operator says otherwise.
+const KeepStories = 7 * 24 * time.Hour
+
 // Reapers forget what has ended.
-func Reapers() []Controller {
-	return []Controller{reapTasks(), reapTokens(), reapDefinitions(), reapInstances(), reapClusters(), reapLogStreams()}
+func Reapers(keepStories time.Duration) []Controller {
+	return []Controller{reapTasks(), reapStories(keepStories), reapRefusals(keepStories), reapTokens(), reapDefinitions(), reapInstances(), reapClusters(), reapLogStreams()}
 }
 
-// reapTasks forgets a STOPPED task an hour after it has stopped.
+// reapTasks forgets a STOPPED task an hour after it has stopped. Its story is kept.
 func reapTasks() Controller {
 	return Controller{
 		Name: "reap tasks",
@@ -37,7 +41,58 @@ func reapTasks() Controller {
 			if left := t.StoppedAt.Add(keepTask).Sub(now); left > 0 {
 				return left, nil
 			}
+			d, _ := state.TaskDefinitions.Get(tx, t.DefinitionARN)
+			n, _ := state.Nodes.Peek(tx, t.NodeID)
+			story.Tell(story.Facts{Task: t, Definition: d, Node: n, Now: now}).AddTo(tx)
 			state.Tasks.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// reapStories forgets the story of a task when its time has come.
+func reapStories(keep time.Duration) Controller {
+	return Controller{
+		Name: "reap stories",
+		Concerns: func(c state.Change) []string {
+			if _, ok := c.New.(state.Story); ok {
+				return []string{c.Key}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			s, ok := state.Stories.Get(tx, key)
+			if !ok {
+				return 0, nil
+			}
+			if left := s.StoppedAt.Add(keep).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.Stories.Delete(tx, key)
+			return 0, nil
+		},
+	}
+}
+
+// reapRefusals forgets that something found no place when nobody has asked for it in vain for so long.
+func reapRefusals(keep time.Duration) Controller {
+	return Controller{
+		Name: "reap refusals",
+		Concerns: func(c state.Change) []string {
+			if _, ok := c.New.(state.Refusal); ok {
+				return []string{c.Key}
+			}
+			return nil
+		},
+		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
+			r, ok := state.Refusals.Get(tx, key)
+			if !ok {
+				return 0, nil
+			}
+			if left := r.LastAt.Add(keep).Sub(now); left > 0 {
+				return left, nil
+			}
+			state.Refusals.Delete(tx, key)
 			return 0, nil
 		},
 	}

@@ -123,6 +123,7 @@ func since(at time.Time) string {
 //	task CLUSTER/ID [on=CLUSTER/I] [definition=D] [desired=S] [last=S] [code=C]
 //	definition NAME status=S
 //	token KEY
+//	refusal CLUSTER definition=D
 //	forget (cluster|node|instance|task) NAME
 //	pass D                                                some time goes by
 func TestControllers(t *testing.T) {
@@ -177,6 +178,10 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) {
 	case "definition":
 		w.update(func(tx *state.Tx) {
 			state.TaskDefinitions.Put(tx, state.TaskDefinition{ARN: arn("task-definition", name), Status: types.TaskDefinitionStatus(status)})
+		})
+	case "refusal":
+		w.update(func(tx *state.Tx) {
+			state.Refusals.Put(tx, state.Refusal{ClusterARN: arn("cluster", name), DefinitionARN: value("definition", ""), LastAt: w.now})
 		})
 	case "token":
 		w.update(func(tx *state.Tx) { state.ClientTokens.Put(tx, state.ClientToken{Key: name, CreatedAt: w.now}) })

@@ -32,10 +32,11 @@ type Ask struct {
 const NoInstances = "No Container Instances were found in your cluster."
 
 // Refusal is why a task got no place, as RunTask's failures say it: one for each container instance, or
-// NoInstances without an ARN where there is none.
+// NoInstances without an ARN where there is none. Detail says of all of them together what stood against it.
 type Refusal struct {
 	InstanceARN string
 	Reason      string
+	Detail      string
 }
 
 // Place finds a container instance of the cluster for each ask and writes the tasks that got one, in the
@@ -96,26 +97,7 @@ func place(tx *state.Tx, instances []state.Instance, seed uint64, asks []Ask) (p
 		state.Tasks.Put(tx, t)
 		placed = append(placed, t)
 	}
-	return placed, explain(refused)
-}
-
-// explain turns what schedule says of each node into ECS's failures, each once.
-func explain(refused []schedule.Refusal) []Refusal {
-	var told []Refusal
-	known := map[Refusal]bool{}
-	for _, r := range refused {
-		if len(r.Nodes) == 0 {
-			return []Refusal{{Reason: NoInstances}}
-		}
-		for _, n := range r.Nodes {
-			one := Refusal{InstanceARN: n.Node, Reason: n.Reason.String()}
-			if !known[one] {
-				known[one] = true
-				told = append(told, one)
-			}
-		}
-	}
-	return told
+	return placed, explain(tx, wanted, refused)
 }
 
 // Describe is a container instance as schedule, and the cluster query language, see it.

@@ -231,7 +231,7 @@ func TestTheLastOfANodeGoesToOne(t *testing.T) {
 			w.update(t, func(tx *state.Tx) { Place(tx, "c2", 1, []Ask{ask("theirs", state.Resources{Memory: 10})}) })
 		}
 	})
-	if want := []Refusal{{"c1/n", "RESOURCE:MEMORY"}}; len(placed) != 0 || !slices.Equal(refused, want) {
+	if want := []Refusal{{"c1/n", "RESOURCE:MEMORY", "the container instance does not take the task: it is short of memory (it takes 10 MiB, at most 0 are free)"}}; len(placed) != 0 || !slices.Equal(refused, want) {
 		t.Errorf("placed %v, refused %v", placed, refused)
 	}
 }
@@ -253,7 +253,7 @@ func TestNothingIsPlacedOnWhatIsDrainedMeanwhile(t *testing.T) {
 			})
 		}
 	})
-	if want := []Refusal{{"c/n", "INACTIVE"}}; !slices.Equal(refused, want) {
+	if want := []Refusal{{"c/n", "INACTIVE", "the container instance does not take the task: it is not ACTIVE (DRAINING)"}}; !slices.Equal(refused, want) {
 		t.Errorf("refused %v", refused)
 	}
 }
@@ -311,7 +311,7 @@ func TestAnEmptyClusterRefusesOnce(t *testing.T) {
 	w := newWorld(t)
 	w.update(t, func(tx *state.Tx) {
 		_, refused := Place(tx, "c", 1, []Ask{ask("a", state.Resources{Memory: 1}), ask("b", state.Resources{Memory: 1})})
-		if want := []Refusal{{Reason: NoInstances}}; !slices.Equal(refused, want) {
+		if want := []Refusal{{Reason: NoInstances, Detail: "the cluster has no container instance: no node has joined it"}}; !slices.Equal(refused, want) {
 			t.Errorf("refused %v", refused)
 		}
 	})

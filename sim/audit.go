@@ -259,6 +259,9 @@ const (
 // toStop are fields that are written with Last = STOPPED by whoever writes that, if nobody has before.
 var toStop = []string{"Desired", "StoppingAt", "StopCode", "StoppedReason", "Reserved"}
 
+// writesOfRefusals: placement writes them anew in the transaction of whoever asks.
+var writesOfRefusals = []string{created, deleted, "LastAt", "Times", "By", "StartedBy", "Asked", "Placed", "Reasons", "Detail"}
+
 // writers is the table of owners, as state/record.go has it in words.
 var writers = map[string]writes{
 	state.Clusters.Name(): {
@@ -271,7 +274,7 @@ var writers = map[string]writes{
 	},
 	state.Families.Name(): {byUser: {created, "LastRevision"}},
 	state.Tasks.Name(): {
-		byUser: {created, "Tags", "ProtectedUntil", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason"},
+		byUser: {created, "Tags", "ProtectedUntil", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason", "StoppedBy"},
 		byNode: append([]string{"Last", "Containers", "ConnectedAt", "PullStartedAt", "PullStoppedAt", "StartedAt",
 			"ExecutionStoppedAt", "StoppedAt", "Version"}, toStop...),
 		byControl:  append([]string{deleted, "Last", "Containers", "StoppedAt", "Version"}, toStop...),
@@ -289,6 +292,8 @@ var writers = map[string]writes{
 		byUser:     {created, deleted, "Status", "Attributes", "Tags", "DeregisteredAt", "Version"},
 		byControl:  {created, deleted},
 	},
+	state.Stories.Name():      {byControl: {created, deleted}},
+	state.Refusals.Name():     {byUser: writesOfRefusals, byControl: {deleted}},
 	state.ClientTokens.Name(): {byUser: {created}, byControl: {deleted}},
 }
 

@@ -127,6 +127,8 @@ type Task struct {
 	EnableManagedTags bool               `json:",omitempty"`
 	ReferenceID       string             `json:",omitempty"`
 	CreatedAt         time.Time
+	AskedBy           string `json:",omitempty"` // the ARN of the principal
+	AskedFor          int    `json:",omitempty"` // how many tasks the same request asked for
 	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: api/ecs, at creation;
 	// placement, which says which GPUs, and takes it back in the transaction that makes the task STOPPED.
 	Reserved Resources
@@ -145,6 +147,7 @@ type Task struct {
 	StoppingAt    time.Time          `json:",omitzero"`
 	StopCode      types.TaskStopCode `json:",omitempty"`
 	StoppedReason string             `json:",omitempty"`
+	StoppedBy     string             `json:",omitempty"` // the ARN of the principal, if one did
 
 	// What its node observed. Writer: api/ecs, in the Submit operations that the node calls; control writes
 	// Last, Containers and StoppedAt where no node will speak any more: lifecycle.Moves says when.
@@ -186,6 +189,8 @@ type Container struct {
 	ExitCode    *int32              `json:",omitempty"`
 	Reason      string              `json:",omitempty"`
 	Bindings    []lifecycle.Binding `json:",omitempty"`
+	// StoppedAt is when its node first told that it has stopped: no protocol tells when it did.
+	StoppedAt time.Time `json:",omitzero"`
 }
 
 // Node is a machine that an agent runs on, with one set of resources, however many clusters it serves.

@@ -44,7 +44,7 @@ func (s *Server) SubmitTaskStateChange(ctx context.Context, in *ecs.SubmitTaskSt
 			if err != nil {
 				return t, err
 			}
-			t.Containers[at] = observeContainer(t.Containers[at], seen, c)
+			t.Containers[at] = observeContainer(t.Containers[at], seen, c, wire.Now(ctx))
 		}
 		return observeTask(t, status, in, wire.Now(ctx)), nil
 	})
@@ -67,7 +67,7 @@ func (s *Server) SubmitContainerStateChange(ctx context.Context, in *ecs.SubmitC
 		}
 		t.Containers[at] = observeContainer(t.Containers[at], status, types.ContainerStateChange{
 			RuntimeId: in.RuntimeId, ExitCode: in.ExitCode, Reason: in.Reason, NetworkBindings: in.NetworkBindings,
-		})
+		}, wire.Now(ctx))
 		return t, nil
 	})
 	if err != nil {
@@ -229,12 +229,15 @@ func containerAt(t state.Task, name string) int {
 
 // observeContainer folds in what was seen of a container. A report that is late may still know what nobody
 // knew. An exit code counts once the container has stopped: before, it is that of an earlier run.
-func observeContainer(c state.Container, status lifecycle.Status, seen types.ContainerStateChange) state.Container {
+func observeContainer(c state.Container, status lifecycle.Status, seen types.ContainerStateChange, now time.Time) state.Container {
 	late := status.Before(c.Last)
 	c.Last = lifecycle.Latest(c.Last, status)
 	c.ImageDigest = later(c.ImageDigest, seen.ImageDigest, late)
 	c.RuntimeID = later(c.RuntimeID, seen.RuntimeId, late)
 	c.Reason = later(c.Reason, seen.Reason, late)
+	if c.StoppedAt.IsZero() && c.Last == lifecycle.Stopped {
+		c.StoppedAt = now
+	}
 	if seen.ExitCode != nil && status == lifecycle.Stopped {
 		c.ExitCode = seen.ExitCode
 	}

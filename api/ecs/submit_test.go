@@ -49,7 +49,7 @@ func fold(t *rapid.T, task state.Task, in *ecs.SubmitTaskStateChangeInput, now t
 			t.Fatal(err)
 		}
 		at := containerAt(task, *c.ContainerName)
-		task.Containers[at] = observeContainer(task.Containers[at], status, c)
+		task.Containers[at] = observeContainer(task.Containers[at], status, c, now)
 	}
 	return observeTask(task, lifecycle.Status(*in.Status), in, now)
 }
@@ -93,6 +93,12 @@ func TestReportsMayComeTwiceAndOutOfOrder(t *testing.T) {
 			t.Fatal("STOPPED is not final")
 		}
 		got.StartedAt = time.Time{}
+		for c := range got.Containers { // when it was first told
+			if got.Containers[c].StoppedAt.After(end) || got.Containers[c].StoppedAt.Before(begun) {
+				t.Fatalf("container %s stopped at %v", got.Containers[c].Name, got.Containers[c].StoppedAt)
+			}
+			got.Containers[c].StoppedAt = want.Containers[c].StoppedAt
+		}
 		if len(heard) == 0 { // then nobody told the digest
 			got.Containers[0].ImageDigest = want.Containers[0].ImageDigest
 		}
@@ -159,7 +165,7 @@ func TestReasonsAreClipped(t *testing.T) {
 	if got := stopped(task, long, time.Unix(2, 0)); got.StoppedReason != kept {
 		t.Errorf("the task keeps %d bytes", len(got.StoppedReason))
 	}
-	if got := observeContainer(task.Containers[0], lifecycle.Stopped, types.ContainerStateChange{Reason: &long}); got.Reason != kept {
+	if got := observeContainer(task.Containers[0], lifecycle.Stopped, types.ContainerStateChange{Reason: &long}, time.Unix(2, 0)); got.Reason != kept {
 		t.Errorf("the container keeps %d bytes", len(got.Reason))
 	}
 	if got := lifecycle.Clip(kept); got != kept {

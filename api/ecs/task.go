@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -34,6 +35,8 @@ type order struct {
 	overrides  types.TaskOverride
 	tags       []types.Tag
 	managed    bool
+	by         string // the ARN of the principal
+	count      int    // how many
 }
 
 // RunTask places copies of a task definition on the container instances of a cluster. What finds no place
@@ -50,7 +53,9 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 		return nil, err
 	}
 	var out *ecs.RunTaskOutput
+	var nowhere error // an answer that is remembered, so it does not undo the transaction
 	err := s.Store.Update(ctx, func(tx *state.Tx) error {
+		nowhere = nil
 		out = &ecs.RunTaskOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
 		c, err := s.cluster(tx, in.Cluster)
 		if err != nil {
@@ -75,6 +80,7 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 		if err != nil {
 			return err
 		}
+		o.by, o.count = wire.Caller(ctx).ARN, count
 		constraints, err := constraintsOf(o.definition.Spec.PlacementConstraints, in.PlacementConstraints)
 		if err != nil {
 			return err
@@ -89,11 +95,13 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 			asks[n].Constraints, asks[n].Strategies = constraints, strategies
 		}
 		placed, refused := placement.Place(tx, c.ARN, seedOf(asks), asks)
+		o.remember(tx, placed, refused, wire.Now(ctx))
 		for _, r := range refused {
 			if r.InstanceARN == "" {
-				return invalid("%s", r.Reason) // ECS takes a cluster without instances for a mistake
+				nowhere = invalid("%s", r.Reason) // ECS takes a cluster without instances for a mistake
+				return nil
 			}
-			out.Failures = append(out.Failures, types.Failure{Arn: ptr(r.InstanceARN), Reason: ptr(r.Reason)})
+			out.Failures = append(out.Failures, failureOf(r))
 		}
 		for _, t := range placed {
 			token.TaskARNs = append(token.TaskARNs, t.ARN)
@@ -104,7 +112,7 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 		}
 		return nil
 	})
-	if err != nil {
+	if err = cmp.Or(err, nowhere); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -129,6 +137,9 @@ func (s *Server) StartTask(ctx context.Context, in *ecs.StartTaskInput) (*ecs.St
 		if err != nil {
 			return err
 		}
+		o.by, o.count = wire.Caller(ctx).ARN, len(in.ContainerInstances)
+		var allPlaced []state.Task
+		var allRefused []placement.Refusal
 		for _, ref := range in.ContainerInstances {
 			arn, err := s.member(kindInstance, c.Name, ref)
 			if err != nil {
@@ -144,19 +155,34 @@ func (s *Server) StartTask(ctx context.Context, in *ecs.StartTaskInput) (*ecs.St
 				continue
 			}
 			placed, refused := placement.PlaceOn(tx, i, []placement.Ask{s.ask(tx, o, wire.Now(ctx))})
+			allPlaced, allRefused = append(allPlaced, placed...), append(allRefused, refused...)
 			for _, r := range refused {
-				out.Failures = append(out.Failures, types.Failure{Arn: ptr(arn), Reason: ptr(r.Reason)})
+				out.Failures = append(out.Failures, failureOf(r))
 			}
 			for _, t := range placed {
 				out.Tasks = append(out.Tasks, describeTask(tx, t, withTheirTags))
 			}
 		}
+		o.remember(tx, allPlaced, allRefused, wire.Now(ctx))
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// failureOf is a refusal in a request's answer.
+func failureOf(r placement.Refusal) types.Failure {
+	return types.Failure{Arn: ptr(r.InstanceARN), Reason: ptr(r.Reason), Detail: ptr(r.Detail)}
+}
+
+// remember keeps that some of the order found no place, where that can be looked up later.
+func (o order) remember(tx *state.Tx, placed []state.Task, refused []placement.Refusal, now time.Time) {
+	placement.Remember(tx, state.Refusal{
+		ClusterARN: o.cluster.ARN, DefinitionARN: o.definition.ARN, LastAt: now,
+		By: o.by, StartedBy: o.startedBy, Asked: o.count, Placed: len(placed),
+	}, refused)
 }
 
 // withTheirTags: whoever starts a task is shown its tags.
@@ -235,6 +261,8 @@ func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
 			EnableManagedTags: o.managed,
 			ReferenceID:       o.reference,
 			CreatedAt:         now,
+			AskedBy:           o.by,
+			AskedFor:          o.count,
 			Reserved:          reserved,
 			Tags:              o.tags,
 			Desired:           lifecycle.Running,
@@ -275,6 +303,7 @@ func (s *Server) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Stop
 			if in.Reason != nil {
 				t.StoppedReason = *in.Reason
 			}
+			t.StoppedBy = wire.Caller(ctx).ARN
 			t.Version++
 			state.Tasks.Put(tx, t)
 		}

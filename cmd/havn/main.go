@@ -58,7 +58,7 @@ func rootCommand() *cobra.Command {
 	open := func() (home, error) { return openHome(*dataDir) }
 	root.AddCommand(
 		upCommand(open), nodeCommand(open), downCommand(open), statusCommand(open), envCommand(open),
-		psCommand(open), logsCommand(open), imageCommand(open), imagesCommand(open), versionCommand(),
+		psCommand(open), whyCommand(open), logsCommand(open), imageCommand(open), imagesCommand(open), versionCommand(),
 	)
 	return root
 }

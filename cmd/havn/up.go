@@ -10,9 +10,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"havn/control"
 	"havn/reserve"
 )
 
@@ -26,7 +28,9 @@ type upConfig struct {
 	etcd    []string
 	node    nodeConfig
 	verbose bool
-	given   []string // the flags that were given, as --name=value, without --detach and --data-dir
+	// keepStories is how long it is remembered why something did not run.
+	keepStories time.Duration
+	given       []string // the flags that were given, as --name=value, without --detach and --data-dir
 }
 
 func upCommand(open opener) *cobra.Command {
@@ -62,6 +66,7 @@ first API call is answered. Tasks of an earlier run are found again.`,
 	f.BoolVar(&c.noNode, "no-node", false, "a control plane alone: run no containers here")
 	f.StringSliceVar(&c.etcd, "etcd", nil, "endpoints of an etcd cluster to keep the state in, instead of the built-in one")
 	c.node.flags(f)
+	f.DurationVar(&c.keepStories, "keep-stories", control.KeepStories, "how long havn why remembers what a task came to, and what found no place")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "say more in the log")
 	return cmd
 }
