@@ -34,7 +34,6 @@ var capabilities = []string{
 	"com.amazonaws.ecs.capability.privileged-container",
 	"ecs.capability.pid-ipc-namespace-sharing",
 	"com.amazonaws.ecs.capability.docker-remote-api.1.29", // health checks
-	"com.amazonaws.ecs.capability.logging-driver.json-file",
 	"ecs.capability.container-health-check",
 	"ecs.capability.container-ordering",
 	"ecs.capability.container-restart-policy",
@@ -131,7 +130,7 @@ func (s *session) attributes() []types.Attribute {
 	if s.config.Cluster == "" {
 		with["havn.every-cluster"] = "true"
 	}
-	for _, name := range slices.Concat(capabilities, confinements()) {
+	for _, name := range slices.Concat(capabilities, logCapabilities, confinements()) {
 		with[name] = ""
 	}
 	maps.Copy(with, s.config.Attributes)

@@ -48,7 +48,9 @@ func specs(t *protocol.Task) (all []lifecycle.Spec, refused string) {
 		spec.DependsOn = dependencies(&c)
 		if l := host.LogConfig; l != nil && l.Type == "awsfirelens" && router != "" && router != c.Name {
 			spec.DependsOn = append(spec.DependsOn, lifecycle.Dependency{On: router, Until: lifecycle.UntilStarted})
+			spec.Router = router
 		}
+		spec.Ships = host.LogConfig != nil && host.LogConfig.Type != "" && host.LogConfig.Type != "json-file"
 		if spec.Restart, refused = restartPolicy(c.RestartPolicy); refused == "" {
 			spec.Check, refused = healthCheck(config.Healthcheck)
 		}

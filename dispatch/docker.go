@@ -16,7 +16,7 @@ const mebibyte = 1 << 20
 
 // dockerConfig says in Docker's own documents what the protocol has no fields for. The stock agent decodes them on top
 // of what it built from the fields, so a member that is present overrules it: only what was asked for is there.
-func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition) *protocol.DockerConfig {
+func dockerConfig(id string, spec types.TaskDefinition, c types.ContainerDefinition) *protocol.DockerConfig {
 	config := protocol.ContainerConfig{
 		User:            aws.ToString(c.User),
 		WorkingDir:      aws.ToString(c.WorkingDirectory),
@@ -52,10 +52,23 @@ func dockerConfig(spec types.TaskDefinition, c types.ContainerDefinition) *proto
 		linuxParameters(&host, l, int64(aws.ToInt32(c.Memory)))
 	}
 	if l := c.LogConfiguration; l != nil { // left out, an engine would take what it was started with
-		host.LogConfig = &protocol.LogConfig{Type: string(l.LogDriver), Config: l.Options}
+		host.LogConfig = logConfig(id, c)
 	}
 	// No Version: the agent then speaks to its engine in a version that the engine has.
 	return &protocol.DockerConfig{Config: text(config), HostConfig: text(host)}
+}
+
+// logConfig is where the container of the task with an id logs to. The name of an awslogs stream is worked out here, as
+// in ECS: a node knows no prefix. AWS documentation, "Send Amazon ECS logs to CloudWatch", awslogs-stream-prefix.
+func logConfig(id string, c types.ContainerDefinition) *protocol.LogConfig {
+	l := &protocol.LogConfig{Type: string(c.LogConfiguration.LogDriver), Config: maps.Clone(c.LogConfiguration.Options)}
+	if prefix := l.Config["awslogs-stream-prefix"]; prefix != "" && c.LogConfiguration.LogDriver == types.LogDriverAwslogs {
+		delete(l.Config, "awslogs-stream-prefix")
+		if l.Config["awslogs-stream"] == "" {
+			l.Config["awslogs-stream"] = prefix + "/" + aws.ToString(c.Name) + "/" + id
+		}
+	}
+	return l
 }
 
 // healthcheck is nil for none. ECS's defaults are Docker's, but for those that a definition has had filled in.

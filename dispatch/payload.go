@@ -70,7 +70,7 @@ func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinit
 		Links:        c.Links,
 		StartTimeout: int64(aws.ToInt32(c.StartTimeout)),
 		StopTimeout:  int64(aws.ToInt32(c.StopTimeout)),
-		DockerConfig: dockerConfig(spec, c),
+		DockerConfig: dockerConfig(t.ARN[strings.LastIndexByte(t.ARN, '/')+1:], spec, c),
 		Overrides:    "{}",
 	}
 	for _, observed := range t.Containers {

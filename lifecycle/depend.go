@@ -102,12 +102,17 @@ func (t Task) mayBegin(c Container) (ready bool, until time.Time) {
 	return ready, until
 }
 
-// isLeft reports whether all that depends on a container has ended, so that it may be stopped itself.
+// isLeft reports whether all that depends on a container has ended, so that it may be stopped itself. A log router also
+// waits for what they have printed.
 func (t Task) isLeft(name string) bool {
 	return !slices.ContainsFunc(t.Containers, func(c Container) bool {
-		return c.Phase.before(Ended) && slices.ContainsFunc(c.DependsOn, func(d Dependency) bool { return d.On == name })
+		return c.Router == name && c.mayPrint() ||
+			c.Phase.before(Ended) && slices.ContainsFunc(c.DependsOn, func(d Dependency) bool { return d.On == name })
 	})
 }
+
+// mayPrint reports whether there may be output of the container that has not been shipped.
+func (c Container) mayPrint() bool { return c.Ships && !c.Shipped && c.RuntimeID != "" }
 
 // giveUp ends the containers that wait for what cannot come. It reports whether there was one.
 func (t *Task) giveUp(now time.Time) (ended bool) {

@@ -31,6 +31,12 @@ const (
 	// Remove deletes the container: process record, root file system, cgroup. Its log stays. What of it
 	// still runs is killed; that there is nothing to remove is success.
 	Remove Verb = "remove"
+	// Ship gives what the container prints to the destination of its log, for as long as there is a
+	// container. It ends by being cancelled.
+	Ship Verb = "ship"
+	// Drain gives what Ship has left, once nothing is printed any more. Its result says that it is done, or
+	// given up.
+	Drain Verb = "drain"
 	// Disconnect frees what Connect took.
 	Disconnect Verb = "disconnect"
 	// Discard deletes what is left of a stopped task on the node: its logs and folders.

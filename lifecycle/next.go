@@ -4,23 +4,31 @@ import "time"
 
 // Next names the effects that should be under way now, and when to ask again if nothing is observed
 // before; zero means never. The shell starts those that are not under way, and cancels those under way
-// that are not named. Two effects of one container overlap only where Next names both (Wait and Stop, or
-// Wait and Probe); else the shell lets the cancelled one end before it starts the next.
+// that are not named. Two effects of one container overlap only where Next names both (Wait and Stop,
+// Wait and Probe, Ship and any); else the shell lets the cancelled one end before it starts the next.
 func (t Task) Next(now time.Time) (want []Effect, wake time.Time) {
 	w := wanted{now: now}
 	running := t.Desired != Stopped
 	if running && !t.Connected {
 		w.add(Effect{Verb: Connect})
 	}
+	discard := later(t.Retry.At, t.StoppedAt.Add(t.cleanupWait()))
 	for _, c := range t.Containers {
 		t.nextOf(c, running, &w)
+		switch {
+		case !c.mayPrint():
+		case c.Phase != Removed:
+			w.add(Effect{Verb: Ship, Container: c.Name})
+		case t.Last != Stopped || now.Before(discard): // else it has had its time
+			w.add(Effect{Verb: Drain, Container: c.Name})
+		}
 	}
 	switch {
 	case running || !t.all(Removed):
 	case !t.Disconnected:
 		w.retry(t.Retry, Effect{Verb: Disconnect})
 	case !t.Discarded:
-		w.retry(Retry{At: later(t.Retry.At, t.StoppedAt.Add(t.cleanupWait()))}, Effect{Verb: Discard})
+		w.retry(Retry{At: discard}, Effect{Verb: Discard})
 	}
 	return w.effects, w.wake
 }

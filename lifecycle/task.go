@@ -74,6 +74,9 @@ type Spec struct {
 	StartTimeout time.Duration `json:",omitempty"`
 	Restart      RestartPolicy `json:",omitzero"`
 	Check        HealthCheck   `json:",omitzero"`
+	// Ships: what it prints has a destination. Router is the container that it goes through, if there is one.
+	Ships  bool   `json:",omitempty"`
+	Router string `json:",omitempty"`
 }
 
 // Container is what has been seen of a container. Writer: Observe, and Stop where it never started.
@@ -94,6 +97,7 @@ type Container struct {
 	Stopped       bool      `json:",omitempty"` // Stop is done; what is missing is the exit
 	Retry         Retry     `json:",omitzero"`
 	Health        Health    `json:",omitzero"`
+	Shipped       bool      `json:",omitempty"` // all that it printed has been shipped, or given up
 }
 
 // Retry remembers the failures of an effect that must succeed one day: Stop, Remove, Disconnect, Discard.
@@ -287,6 +291,8 @@ func (c *Container) observe(r Result, running bool, now time.Time) {
 		case failed:
 			c.Retry = c.Retry.failed(now)
 		}
+	case verb == Drain && c.Phase == Removed:
+		c.Shipped = c.Shipped || done
 	case verb == Remove && c.Phase == Ended:
 		switch {
 		case done:

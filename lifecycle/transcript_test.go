@@ -88,6 +88,10 @@ func (s *story) spec(arg string) lifecycle.Spec {
 	for _, p := range parts[1:] {
 		words := strings.Split(p, "/")
 		switch words[0] {
+		case "ships":
+			spec.Ships = true
+		case "router":
+			spec.Ships, spec.Router = true, words[1]
 		case "non-essential":
 			spec.Essential = false
 		case "after":

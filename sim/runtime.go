@@ -124,7 +124,7 @@ func (r *Runtime) Begin(task *protocol.Task, e lifecycle.Effect, now time.Time) 
 // duration is how long an effect takes to its first step.
 func (r *Runtime) duration(task *protocol.Task, e lifecycle.Effect) time.Duration {
 	switch e.Verb {
-	case lifecycle.Wait:
+	case lifecycle.Wait, lifecycle.Ship:
 		return 0
 	case lifecycle.Pull:
 		if d := r.programs[imageOf(task, e.Container)].PullTime; d > 0 {
@@ -163,7 +163,7 @@ func (r *Runtime) Cancel(task string, e lifecycle.Effect, now time.Time) {
 func (r *Runtime) Crash(now time.Time) {
 	for _, o := range r.ops {
 		switch o.effect.Verb {
-		case lifecycle.Wait, lifecycle.Stop: // a sent signal stays sent; the kill after it does not come
+		case lifecycle.Wait, lifecycle.Ship, lifecycle.Stop: // a sent signal stays sent; the kill after it does not come
 		default:
 			if r.happens(0.5) {
 				r.act(o, now) // it was done, with nobody to tell
@@ -207,6 +207,9 @@ func (r *Runtime) Wake() (at time.Time, ok bool) {
 
 // dueOf is when an effect's next step comes; zero if that hangs on a process that has no planned end.
 func (r *Runtime) dueOf(o *op) time.Time {
+	if o.effect.Verb == lifecycle.Ship && !o.canceled {
+		return o.due // never by itself
+	}
 	if o.due.IsZero() {
 		if c := r.container(o); c == nil || !c.runs() {
 			return o.begun // nothing to wait for any more
@@ -260,6 +263,9 @@ func (r *Runtime) step(o *op, now time.Time) (lifecycle.Result, bool) {
 		return r.wait(o)
 	case lifecycle.Stop:
 		return r.stop(o, now)
+	case lifecycle.Ship:
+		o.due = time.Time{}
+		return lifecycle.Result{}, false
 	}
 	return r.act(o, now), true
 }
@@ -268,7 +274,7 @@ func (r *Runtime) step(o *op, now time.Time) (lifecycle.Result, bool) {
 // end was not waited for, or it is not done.
 func (r *Runtime) cancelled(o *op, now time.Time) lifecycle.Result {
 	switch o.effect.Verb {
-	case lifecycle.Wait, lifecycle.Stop, lifecycle.Pull, lifecycle.Probe:
+	case lifecycle.Wait, lifecycle.Stop, lifecycle.Pull, lifecycle.Probe, lifecycle.Ship, lifecycle.Drain:
 	default:
 		switch r.chance.IntN(3) {
 		case 0:

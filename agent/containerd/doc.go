@@ -25,6 +25,8 @@
 //	Create:     RECORD -> writable layer -> folder with hosts, hostname, resolv.conf -> volumes filled -> shim and runc create
 //	Start:      mark as started -> runc start
 //	Wait:       ask the shim, which answers when the process ends
+//	Ship:       what the container prints, to its log's destination
+//	Drain:      the rest of it
 //	Remove:     shim and cgroup -> RECORD (the layer goes with it) -> folder
 //	Disconnect: volumes unmounted -> network.Disconnect for each container
 //	Discard:    logs, volumes and what else is left of the task

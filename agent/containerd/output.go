@@ -1,6 +1,8 @@
 package containerd
 
 import (
+	"context"
+
 	"havn/agent/logging"
 	"havn/agent/logging/jsonfile"
 	"havn/protocol"
@@ -28,4 +30,29 @@ func (r *Runtime) logOptions(task *protocol.Task, c *protocol.Container) (jsonfi
 		return jsonfile.Options{}, err
 	}
 	return logged.Spool()
+}
+
+// prepareLog fails if the container must not start because of its log's destination.
+func (r *Runtime) prepareLog(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
+	logged, err := r.logged(task, c)
+	if err != nil {
+		return err
+	}
+	return r.shipper.Prepare(ctx, logged)
+}
+
+func (r *Runtime) ship(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
+	logged, err := r.logged(task, c)
+	if err != nil {
+		return err
+	}
+	return r.shipper.Ship(ctx, logged)
+}
+
+func (r *Runtime) drain(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
+	logged, err := r.logged(task, c)
+	if err != nil {
+		return err
+	}
+	return r.shipper.Drain(ctx, logged)
 }

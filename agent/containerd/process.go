@@ -59,6 +59,9 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 			return lifecycle.Result{StartedAt: before}, nil
 		}
 	}
+	if err := r.prepareLog(ctx, task, c); err != nil {
+		return lifecycle.Result{}, err
+	}
 	at := time.Now() // not after the process has begun, which may end before we hear of it
 	err = r.startProcess(ctx, id, dir, round)
 	if errdefs.IsNotFound(err) && before.IsZero() {

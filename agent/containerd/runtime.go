@@ -19,6 +19,7 @@ import (
 
 	"havn/agent/bucket"
 	"havn/agent/gpu"
+	"havn/agent/logging"
 	"havn/agent/network"
 	"havn/agent/volume"
 	"havn/lifecycle"
@@ -42,6 +43,7 @@ type Config struct {
 	ImageMaxAge                  time.Duration      // zero means DefaultImageMaxAge
 	FileSystems                  volume.FileSystems // what stands for EFS
 	Buckets                      bucket.Folders     // what stands for S3
+	Logging                      logging.Config     // what log drivers need to know
 	Log                          *slog.Logger       // nil means slog.Default
 }
 
@@ -69,6 +71,7 @@ type Runtime struct {
 	pulls      keyed // by an image's name
 	volumes    *volume.Store
 	buckets    bucket.Folders
+	shipper    *logging.Shipper
 	making     keyed // by a container's ID: it is made, started or removed by one at a time
 	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
 
@@ -142,6 +145,9 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	r.images.disk = c.DataDir
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
+	if r.shipper, err = logging.NewShipper(c.Logging); err != nil {
+		return nil, err
+	}
 	r.watching.Go(func() { r.exits.watch(background, r.client.EventService()) })
 	// The namespace must exist, and a first answer means that the engine is ready.
 	if _, err := r.client.NamespaceService().Labels(ctx, Namespace); err != nil {
@@ -155,6 +161,9 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Logging.Log == nil {
+		c.Logging.Log = c.Log
 	}
 	if c.Name == "" || fileName(c.Name) != c.Name {
 		return fmt.Errorf("the name %q cannot be used", c.Name)
@@ -201,8 +210,11 @@ func (r *Runtime) Close() error {
 	}
 	r.watching.Wait()
 	var err error
+	if r.shipper != nil {
+		err = r.shipper.Close()
+	}
 	if r.client != nil {
-		err = r.client.Close()
+		err = errors.Join(err, r.client.Close())
 	}
 	if r.engine != nil {
 		r.engine.close()
@@ -266,6 +278,10 @@ func (r *Runtime) perform(ctx context.Context, task *protocol.Task, e lifecycle.
 		return r.probe(ctx, task, c, e.Timeout)
 	case lifecycle.Stop:
 		return lifecycle.Result{}, r.stopContainer(ctx, task.ARN, c.Name, e.Grace)
+	case lifecycle.Ship:
+		return lifecycle.Result{}, r.ship(ctx, task, c)
+	case lifecycle.Drain:
+		return lifecycle.Result{}, r.drain(ctx, task, c)
 	case lifecycle.Remove:
 		return lifecycle.Result{}, r.remove(ctx, task.ARN, c.Name)
 	}

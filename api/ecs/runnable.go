@@ -97,7 +97,7 @@ var restrictedInDefinition = map[string][]string{
 	"networkMode": {string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
 	"volumes.dockerVolumeConfiguration.driver":               {"local"},
 	"volumes.efsVolumeConfiguration.authorizationConfig.iam": {string(types.EFSAuthorizationConfigIAMDisabled)},
-	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile)},
+	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs)},
 }
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
@@ -132,7 +132,7 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements":       "a number of GPUs, on nodes whose vendor's tools describe them by CDI; ALL, sharingStrategy, NeuronDevice and InferenceAccelerator are refused",
 	"containerDefinitions.interactive":                "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters":            "all of it; swappiness on nodes with cgroup version 1, as in ECS",
-	"containerDefinitions.logConfiguration.logDriver": "json-file, with rotation",
+	"containerDefinitions.logConfiguration.logDriver": "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.

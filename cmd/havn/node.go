@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -17,6 +18,7 @@ import (
 
 	"havn/agent"
 	"havn/agent/containerd"
+	"havn/agent/logging"
 	"havn/agent/metadata"
 	"havn/agent/network"
 )
@@ -64,11 +66,11 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 				return fmt.Errorf("data folder %s is a control plane's, with a node of its own; give this node another --data-dir", h.dir)
 			}
 			log := newLogger(cmd.ErrOrStderr(), verbose)
-			n, err := openNode(cmd.Context(), h, c, region, log)
+			target := agentTarget{endpoint: serverURL, region: region, cluster: cluster, key: accessKey{key.AccessKeyID, key.SecretAccessKey}, token: key.SessionToken}
+			n, err := openNode(cmd.Context(), h, c, target, log)
 			if err != nil {
 				return err
 			}
-			target := agentTarget{endpoint: serverURL, region: region, cluster: cluster, key: accessKey{key.AccessKeyID, key.SecretAccessKey}, token: key.SessionToken}
 			err = n.run(cmd.Context(), target)
 			if cmd.Context().Err() != nil {
 				err = nil
@@ -98,7 +100,7 @@ type node struct {
 }
 
 // openNode opens the node, and adopts what an earlier process left running.
-func openNode(ctx context.Context, h home, c nodeConfig, region string, log *slog.Logger) (*node, error) {
+func openNode(ctx context.Context, h home, c nodeConfig, t agentTarget, log *slog.Logger) (*node, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a node needs root to run containers: use sudo, or --no-node for a control plane alone")
 	}
@@ -119,9 +121,10 @@ func openNode(ctx context.Context, h home, c nodeConfig, region string, log *slo
 	}
 	run, err := containerd.Open(ctx, containerd.Config{
 		DataDir: h.dir, RuntimeDir: h.runtimeDir(), Name: h.name(), Network: net,
-		Environment:       ids.Environment(region),
+		Environment:       ids.Environment(t.region),
 		ImagePullBehavior: containerd.PullBehavior(c.pull), ImageMaxAge: c.imageMaxAge,
 		FileSystems: stands.fileSystems, Buckets: stands.buckets, Log: log,
+		Logging: logging.Config{Endpoint: t.endpoint, Region: t.region, Credentials: t.credentials()},
 	})
 	if err != nil {
 		return nil, errors.Join(err, net.Close())
@@ -138,12 +141,16 @@ type agentTarget struct {
 	connected                 func() // called when assignments can reach the node; may be nil
 }
 
+func (t agentTarget) credentials() aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token)
+}
+
 func (n *node) run(ctx context.Context, t agentTarget) error {
 	reserved := []uint16{22, network.MetadataPort}
 	if t.port != 0 {
 		reserved = append(reserved, t.port)
 	}
-	key := credentials.NewStaticCredentialsProvider(t.key.AccessKeyID, t.key.SecretAccessKey, t.token)
+	key := t.credentials()
 	inquiry := agent.NewInquiry()
 	hangUp, err := n.answerContainers(ctx, inquiry, ecs.New(ecs.Options{BaseEndpoint: &t.endpoint, Region: t.region, Credentials: key}))
 	if err != nil {

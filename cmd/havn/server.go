@@ -72,7 +72,9 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	var nodeErr error
 	var engine sync.WaitGroup
 	if !c.noNode {
-		engine.Go(func() { node, nodeErr = openNode(ctx, h, c.node, c.region, log) })
+		engine.Go(func() {
+			node, nodeErr = openNode(ctx, h, c.node, agentTarget{endpoint: s.info.Endpoint, region: c.region, key: key}, log)
+		})
 	}
 	store, err := s.openState(ctx, c, h)
 	engine.Wait()

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -76,7 +75,7 @@ func TestEveryByteComesBack(t *testing.T) {
 		for i, s := range what {
 			reads[i] = strings.NewReader(s) // each ends a Read
 		}
-		w, err := NewWriter(Options{Path: path, MaxSize: rapid.SampledFrom([]int64{0, 1000, 5000, 1 << 16}).Draw(t, "size"), MaxFile: 5000})
+		w, err := NewWriter(Options{Path: path, MaxSize: rapid.SampledFrom([]int64{0, 10_000, 1 << 16}).Draw(t, "size"), MaxFile: 5000})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +87,7 @@ func TestEveryByteComesBack(t *testing.T) {
 			want += "\n"
 		}
 		lines := all(t, NewReader(path, Position{}))
-		if got := text(lines, Stdout); got != want && utf8.ValidString(got) && !strings.Contains(got, "\ufffd") {
+		if got := text(lines, Stdout); got != want {
 			t.Fatalf("got %d bytes, want %d", len(got), len(want))
 		}
 		for _, l := range lines {

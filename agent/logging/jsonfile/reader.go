@@ -299,3 +299,25 @@ func readUpTo(b *bufio.Reader, limit int) ([]byte, error) {
 		}
 	}
 }
+
+// Drop deletes the oldest file of a log, whose name that is, if the position is beyond its end: a Writer that holds its
+// files waits for that. It is no error if there is none.
+func (r *Reader) Drop(oldest string, at Position) error {
+	s, err := openSource(oldest)
+	if err != nil || s == nil {
+		return err
+	}
+	defer s.Close()
+	if s.first == at.File {
+		// What is not the newest any more is complete, so its end is where nothing of it is left to be read.
+		if info, err := s.file.Stat(); err != nil || at.Offset < info.Size() {
+			return err
+		}
+	} else if at.File == "" {
+		return nil
+	}
+	if err := os.Remove(oldest); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot delete what has been read of a log: %w", err)
+	}
+	return nil
+}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Writer writes one container's log. Its methods may be called at the same time.
@@ -73,7 +74,10 @@ func (w *Writer) Copy(stream string, r io.Reader) error {
 		switch {
 		case err != nil && (end < len(lines) || len(lines) == 0 && open):
 			lines = append(lines, '\n')
-		case err == nil && (end > 0 || len(lines) < MaxPart): // else a part
+		case err == nil && end == 0 && len(lines) == MaxPart: // a part
+			end = wholeRunes(lines)
+			fallthrough
+		case err == nil:
 			lines, rest = lines[:end], lines[end:]
 		}
 		if len(lines) > 0 {
@@ -88,6 +92,19 @@ func (w *Writer) Copy(stream string, r io.Reader) error {
 			return fmt.Errorf("cannot read a container's %s: %w", stream, err)
 		}
 	}
+}
+
+// wholeRunes is how much of a text can be cut off without dividing a character.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if utf8.FullRune(b[i:]) {
+				break
+			}
+			return i
+		}
+	}
+	return len(b)
 }
 
 // write writes whole lines, and at the end perhaps a part.
