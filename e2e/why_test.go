@@ -183,6 +183,22 @@ func beside(c types.ContainerDefinition, and ...func(*ecs.RegisterTaskDefinition
 	}
 }
 
+// supporting is a container that is not essential, and has two seconds for what others wait for.
+func supporting(name, text string, and ...func(*ecs.RegisterTaskDefinitionInput, *types.ContainerDefinition)) types.ContainerDefinition {
+	c := box(name, text)
+	c.Essential, c.StartTimeout = aws.Bool(false), aws.Int32(2)
+	for _, change := range and {
+		change(nil, &c)
+	}
+	return c
+}
+
+func after(name string, condition types.ContainerCondition) func(*ecs.RegisterTaskDefinitionInput, *types.ContainerDefinition) {
+	return func(_ *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefinition) {
+		c.DependsOn = append(c.DependsOn, types.ContainerDependency{ContainerName: &name, Condition: condition})
+	}
+}
+
 func failuresToStage(t *testing.T) []failure {
 	reg := startFaultyRegistry(t)
 	programs := pushPrograms(t, reg.inner)
@@ -277,6 +293,12 @@ func failuresToStage(t *testing.T) []failure {
 		// Several containers: the one is named that the rest followed from.
 		{"one-cannot-be-pulled", beside(box("d", "sleep 1000"), image("127.0.0.1:1/web:v1")), notStarted, "connection refused", `container c: nobody listens .* \(registry-refused\)`},
 		{"one-cannot-start", beside(box("d", "sleep 1000"), command("/none")), notStarted, "CannotStartContainerError", `container c: there is no program "/none" in the image \(no-such-command\)`},
+		{"dependency-fails", beside(supporting("d", "exit 3"), after("d", types.ContainerConditionSuccess)), notStarted,
+			`dependency \[d\] for target \[c\] as dependency did not exit successfully`, `container d ended: exit code 3 \(failed\)`},
+		{"dependency-cannot-be-pulled", beside(supporting("d", "exit 0", image("127.0.0.1:1/web:v1")), after("d", types.ContainerConditionStart)), notStarted,
+			`dependency will never start`, `container d: nobody listens .* \(registry-refused\)`},
+		{"dependency-takes-too-long", beside(supporting("d", "sleep 1000"), after("d", types.ContainerConditionComplete)), notStarted,
+			`has timed out`, `container d, which c waits for, was not COMPLETE within its startTimeout of 2s \(start-timeout\)`},
 		{"one-ends-first", beside(box("d", "sleep 1000"), line("sleep 0.3; exit 4")), exited, "^Essential container in task exited", `container c ended: exit code 4 \(failed\)`},
 	}
 }

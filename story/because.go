@@ -122,7 +122,7 @@ func fate(c state.Container, named bool) cause.Cause {
 		if why.Code == "" {
 			why = cause.Cause{Code: cause.Unknown, Words: words}
 		}
-		if named && !strings.Contains(why.Words, c.Name) {
+		if named && !strings.Contains(why.Words, "container "+c.Name) {
 			why.Words = who + ": " + why.Words
 		}
 		return why
