@@ -24,7 +24,7 @@ type Container struct {
 	Log, Cursor         string              // paths: the newest file of the spool, and how far it is shipped
 }
 
-// What holds where a container asks for nothing: 100 MB of its output, as Docker's own advice is.
+// What holds where a container asks for nothing: 100 MiB of its output, as much as Docker's driver local keeps.
 const (
 	defaultSize  = 20 << 20
 	defaultFiles = 5

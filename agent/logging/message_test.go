@@ -93,7 +93,7 @@ func FuzzMultiline(f *testing.F) {
 		}
 		j := newJoiner(begins)
 		var got []string
-		for _, l := range strings.SplitAfter(text, "\n") {
+		for l := range strings.Lines(text) {
 			got = append(got, joined(j, "o"+l)...)
 		}
 		for _, m := range j.end() {

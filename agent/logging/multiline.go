@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // dateCodes are what the codes of awslogs-datetime-format match. Docker documentation, "Amazon CloudWatch Logs logging
@@ -52,6 +53,7 @@ func multiline(c Container) (*regexp.Regexp, error) {
 
 func datePattern(format string) string {
 	var b strings.Builder
+	format = strings.ToValidUTF8(format, "\ufffd") // as a pattern must be
 	for i := 0; i < len(format); i++ {
 		if i+1 < len(format) && format[i] == '%' {
 			if code, ok := dateCodes[format[i+1]]; ok {
@@ -60,7 +62,9 @@ func datePattern(format string) string {
 				continue
 			}
 		}
-		b.WriteString(regexp.QuoteMeta(format[i : i+1]))
+		_, n := utf8.DecodeRuneInString(format[i:])
+		b.WriteString(regexp.QuoteMeta(format[i : i+n]))
+		i += n - 1
 	}
 	return b.String()
 }
