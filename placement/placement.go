@@ -103,7 +103,7 @@ func place(tx *state.Tx, instances []state.Instance, seed uint64, asks []Ask) (p
 // Describe is a container instance as schedule, and the cluster query language, see it.
 func Describe(src state.Source, i state.Instance, n state.Node) schedule.Node {
 	described := schedule.Node{
-		ID: i.ARN, Status: i.Status, Connected: n.Connected,
+		ID: i.ARN, Status: i.Status, Connected: n.Connected, Impaired: n.Condition.Impaired(),
 		AgentVersion: n.AgentVersion, EC2InstanceID: n.EC2InstanceID, RegisteredAt: i.RegisteredAt,
 		Attributes: map[string]string{},
 		CPU:        int(n.Remaining.CPU), Memory: int(n.Remaining.Memory),

@@ -9,6 +9,7 @@ type Reason uint8
 const (
 	Fits Reason = iota
 	AgentDisconnected
+	AgentImpaired
 	Inactive
 	MissingAttribute
 	ShortOfCPU
@@ -22,6 +23,7 @@ const (
 var reasonWords = [...]string{
 	Fits:              "",
 	AgentDisconnected: "AGENT",
+	AgentImpaired:     "AGENT",
 	Inactive:          "INACTIVE",
 	MissingAttribute:  "ATTRIBUTE",
 	ShortOfCPU:        "RESOURCE:CPU",
@@ -41,6 +43,8 @@ func Check(n *Node, a *Ask) Reason {
 	switch {
 	case !n.Connected:
 		return AgentDisconnected
+	case n.Impaired:
+		return AgentImpaired
 	case n.Status != StatusActive:
 		return Inactive
 	}

@@ -15,6 +15,7 @@ type Node struct {
 	ID        string // the container instance's ARN; unique among the nodes of a call
 	Status    string // as ECS says it: ACTIVE, DRAINING, ...
 	Connected bool   // whether its agent is connected
+	Impaired  bool   // its agent says that it cannot take tasks
 
 	AgentVersion  string
 	EC2InstanceID string

@@ -43,7 +43,7 @@ func TestPromises(t *testing.T) {
 			b := bindings[0]
 			bindings = bindings[1:]
 			n := now[b.Node]
-			if n.Status != "ACTIVE" || !n.Connected {
+			if n.Status != "ACTIVE" || !n.Connected || n.Impaired {
 				t.Fatalf("%s went to %s, which takes no tasks", a.ID, n.ID)
 			}
 			for _, c := range a.Constraints {

@@ -118,6 +118,8 @@ func parseNode(t *testing.T, words []string) Node {
 		switch key {
 		case "disconnected":
 			n.Connected = false
+		case "impaired":
+			n.Impaired = true
 		case "status":
 			n.Status = value
 		case "agent":

@@ -107,6 +107,7 @@ func least[K cmp.Ordered](nodes []*Node, of func(*Node) K) (kept []*Node) {
 func twinCheck(n Node, a Ask) Reason {
 	says := map[Reason]bool{
 		AgentDisconnected: !n.Connected,
+		AgentImpaired:     n.Impaired,
 		Inactive:          n.Status != "ACTIVE",
 		ShortOfCPU:        a.CPU > 0 && n.CPU < a.CPU,
 		ShortOfMemory:     a.Memory > 0 && n.Memory < a.Memory,
@@ -146,6 +147,7 @@ func drawNode(t *rapid.T, id string) Node {
 		ID:        id,
 		Status:    rapid.SampledFrom([]string{"ACTIVE", "ACTIVE", "ACTIVE", "DRAINING"}).Draw(t, "status"),
 		Connected: rapid.IntRange(0, 7).Draw(t, "connected") > 0,
+		Impaired:  rapid.IntRange(0, 7).Draw(t, "impaired") == 0,
 		Attributes: map[string]string{
 			"rack": rapid.SampledFrom([]string{"r1", "r2", "r3"}).Draw(t, "rack"),
 			"id":   id,

@@ -215,7 +215,22 @@ type Node struct {
 	AgentHash     string    `json:",omitempty"`
 	DockerVersion string    `json:",omitempty"`
 	Timeline      int64     `json:",omitempty"` // the highest manifest number given to a session
+
+	// Condition is what the agent says of the machine itself. Writer: dispatch.
+	Condition Condition `json:",omitzero"`
 }
+
+// Condition is whether a node can run tasks, as its agent says.
+type Condition struct {
+	Status types.InstanceHealthCheckState // empty = it has said nothing
+	// Reason is why it is IMPAIRED, where the agent says that.
+	Reason  string    `json:",omitempty"`
+	Since   time.Time `json:",omitzero"`
+	Updated time.Time `json:",omitzero"`
+}
+
+// Impaired reports whether the node should be given no tasks.
+func (c Condition) Impaired() bool { return c.Status == types.InstanceHealthCheckStateImpaired }
 
 // Instance is a node's membership in a cluster: a container instance. Writer: api/ecs; placement makes and
 // deletes the automatic ones, for api/ecs and for control's Membership; control's reaper deletes those that

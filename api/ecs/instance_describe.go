@@ -37,8 +37,24 @@ func describeInstance(src state.Source, i state.Instance, include []types.Contai
 	if slices.Contains(include, types.ContainerInstanceFieldTags) {
 		d.Tags = listed(i.Tags)
 	}
-	// CONTAINER_INSTANCE_HEALTH is answered when the node's health is known; nothing tells it yet.
+	if slices.Contains(include, types.ContainerInstanceFieldContainerInstanceHealth) {
+		d.HealthStatus = describeCondition(n.Condition)
+	}
 	return d
+}
+
+// describeCondition is what the agent says of the machine, as ECS prints it. ECS has no member for the reason.
+func describeCondition(c state.Condition) *types.ContainerInstanceHealthStatus {
+	if c.Status == "" {
+		c.Status = types.InstanceHealthCheckStateInsufficientData
+	}
+	return &types.ContainerInstanceHealthStatus{
+		OverallStatus: c.Status,
+		Details: []types.InstanceHealthCheckResult{{
+			Type: types.InstanceHealthCheckTypeContainerRuntime, Status: c.Status,
+			LastStatusChange: present(c.Since), LastUpdated: present(c.Updated),
+		}},
+	}
 }
 
 func countTasks(src state.Source, instanceARN string) (running, pending int32) {
