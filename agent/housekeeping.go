@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"havn/lifecycle"
+	"havn/protocol"
 )
 
 // housekeepEvery is how often the node's disk is looked at.
@@ -20,8 +21,11 @@ func (l *loop) housekeep(ctx context.Context, keeper Housekeeper) {
 			l.log.Warn("cannot keep the disk tidy", "error", err)
 		}
 		if full {
-			l.log.Warn("the disk is full: what stopped tasks have left is discarded")
+			l.log.Warn("the disk is full: what stopped tasks have left is discarded, and no new tasks are taken")
 			l.post(ctx, func(time.Time) { l.core.MakeRoom() })
+		}
+		if err == nil {
+			l.condition(conditionOf(full))
 		}
 		select {
 		case <-tick.C:
@@ -29,6 +33,15 @@ func (l *loop) housekeep(ctx context.Context, keeper Housekeeper) {
 			return
 		}
 	}
+}
+
+// conditionOf is what the server is told of the machine.
+func conditionOf(full bool) protocol.Condition {
+	c := protocol.Condition{Type: protocol.ContainerRuntime, Status: "OK"}
+	if full {
+		c.Status, c.Reason = "IMPAIRED", "the disk is full"
+	}
+	return c
 }
 
 // MakeRoom discards at once what is left of stopped tasks that the server knows to be stopped: their logs and folders.

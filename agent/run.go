@@ -96,6 +96,7 @@ func Run(ctx context.Context, c Config) error {
 	l.reply = s.reply
 	l.submit = s.submit
 	l.health = s.telemetry.note
+	l.condition = s.telemetry.noteCondition
 	s.telemetry.all = l.allHealth
 	s.receive = func(ctx context.Context, m protocol.Message) {
 		l.post(ctx, func(now time.Time) { core.Receive(m, now) })
@@ -153,6 +154,8 @@ type loop struct {
 	reply  func(protocol.Message)
 	submit func(context.Context, StateChange) // returns when it is settled, or ctx has ended
 	health func([]protocol.TaskHealth)        // returns at once
+	// condition tells what is known of the machine; it returns at once.
+	condition func(protocol.Condition)
 }
 
 // maxEvents is how many events may wait for the loop's next turn; who brings one more waits himself.

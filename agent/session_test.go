@@ -225,7 +225,9 @@ func startNode(t *testing.T, s *server, change func(*agent.Config)) *node {
 func (n *node) start() {
 	ctx, stop := context.WithCancel(n.Context())
 	n.stop, n.done = stop, make(chan error, 1)
-	n.config.Runtime = n.runtime
+	if n.config.Runtime == nil {
+		n.config.Runtime = n.runtime
+	}
 	config, done := n.config, n.done
 	go func() { done <- agent.Run(ctx, config) }()
 }

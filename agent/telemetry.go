@@ -26,9 +26,9 @@ import (
 // may have lost it, or given up a write.
 const healthInterval = time.Minute
 
-// telemetry is the connection that tells the server of the health of containers: all of it when it begins and
-// now and then, and what changes at once. It lives as long as the connection for assignments does. No metrics
-// are sent: nothing demands them.
+// telemetry is the connection that tells the server of the health of containers and of the machine: all of it when
+// it begins and now and then, and what changes at once. It lives as long as the connection for assignments does. No
+// metrics are sent: nothing demands them.
 type telemetry struct {
 	session *session
 	// all asks the loop for the health of all tasks that have any.
@@ -37,6 +37,8 @@ type telemetry struct {
 	mu        sync.Mutex
 	connected bool
 	pending   map[string]protocol.TaskHealth // changed since it was told, by task ARN
+	condition protocol.Condition             // of the machine; empty = not known yet
+	changed   bool                           // the condition has, since it was told
 	news      chan struct{}                  // holds one
 }
 
@@ -58,6 +60,31 @@ func (t *telemetry) note(changed []protocol.TaskHealth) {
 	case t.news <- struct{}{}:
 	default:
 	}
+}
+
+// noteCondition takes what is now known of the machine.
+func (t *telemetry) noteCondition(c protocol.Condition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := protocol.Epoch{Time: time.Now()}
+	c.Updated, c.LastChange = now, t.condition.LastChange
+	if c.Status != t.condition.Status {
+		c.LastChange, t.changed = now, true
+		select {
+		case t.news <- struct{}{}:
+		default:
+		}
+	}
+	t.condition = c
+}
+
+// takeCondition is what must be told of the machine: now and then all, else what has changed.
+func (t *telemetry) takeCondition(all bool) (c protocol.Condition, due bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	due = t.condition.Status != "" && (all || t.changed)
+	t.changed = t.changed && !due
+	return t.condition, due
 }
 
 // connect forgets what was pending, and says whether there is somebody to tell.
@@ -126,17 +153,22 @@ func (t *telemetry) once(ctx context.Context, endpoint string) error {
 	})
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
-	for tasks := t.all(ctx); ; {
-		if err := t.publish(ctx, conn, u, tasks); err != nil {
+	for tasks, all := t.all(ctx), true; ; {
+		if err := t.publishHealth(ctx, conn, u, tasks); err != nil {
 			return err
+		}
+		if c, due := t.takeCondition(all); due {
+			if err := t.publish(ctx, conn, u, t.conditionReport(c)); err != nil {
+				return err
+			}
 		}
 		select {
 		case err := <-failed:
 			return err
 		case <-t.news:
-			tasks = t.take()
+			tasks, all = t.take(), false
 		case <-tick.C:
-			tasks = t.all(ctx)
+			tasks, all = t.all(ctx), true
 		}
 	}
 }
@@ -158,27 +190,39 @@ func (t *telemetry) url(endpoint string) (*url.URL, error) {
 	return u, nil
 }
 
-// publish tells of tasks, a few in each message.
-func (t *telemetry) publish(ctx context.Context, conn *websocket.Conn, u *url.URL, tasks []protocol.TaskHealth) error {
+// publishHealth tells of tasks, a few in each message.
+func (t *telemetry) publishHealth(ctx context.Context, conn *websocket.Conn, u *url.URL, tasks []protocol.TaskHealth) error {
 	for len(tasks) > 0 {
 		some := tasks[:min(len(tasks), protocol.MaxHealthTasks)]
 		tasks = tasks[len(some):]
-		body, err := protocol.Encode(&protocol.HealthReport{Tasks: some, Timestamp: protocol.Epoch{Time: time.Now()},
+		if err := t.publish(ctx, conn, u, &protocol.HealthReport{Tasks: some, Timestamp: protocol.Epoch{Time: time.Now()},
 			Metadata: protocol.HealthMetadata{Cluster: t.session.config.clusterName(), ContainerInstance: t.session.instance,
-				MessageID: uuid.NewString(), Fin: len(tasks) == 0}})
-		if err != nil {
+				MessageID: uuid.NewString(), Fin: len(tasks) == 0}}); err != nil {
 			return err
 		}
-		frame, err := t.signed(ctx, u, body)
-		if err != nil {
-			return err
-		}
-		writeCtx, cancel := context.WithTimeout(ctx, writeTimeout)
-		err = conn.Write(writeCtx, websocket.MessageText, frame)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("cannot send telemetry: %w", err)
-		}
+	}
+	return nil
+}
+
+func (t *telemetry) conditionReport(c protocol.Condition) *protocol.ConditionReport {
+	return &protocol.ConditionReport{Statuses: []protocol.Condition{c}, Timestamp: protocol.Epoch{Time: time.Now()},
+		Metadata: protocol.ConditionMetadata{Cluster: t.session.config.clusterName(), ContainerInstance: t.session.instance,
+			RequestID: uuid.NewString()}}
+}
+
+func (t *telemetry) publish(ctx context.Context, conn *websocket.Conn, u *url.URL, m protocol.Message) error {
+	body, err := protocol.Encode(m)
+	if err != nil {
+		return err
+	}
+	frame, err := t.signed(ctx, u, body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := conn.Write(ctx, websocket.MessageText, frame); err != nil {
+		return fmt.Errorf("cannot send telemetry: %w", err)
 	}
 	return nil
 }

@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
+	"havn/agent"
 	"havn/protocol"
+	"havn/sim"
 )
 
 // serveTCS hears telemetry until the agent goes away.
@@ -82,4 +85,24 @@ func TestHealthIsToldWhenItChangesAndWhenAConnectionBegins(t *testing.T) {
 	s.mu.Unlock()
 	s.expect("telemetry") // again, though the other connection is still there
 	s.expect("PublishHealthRequest", healthIs("HEALTHY"))
+}
+
+// cramped is a Runtime on a disk that is full.
+type cramped struct{ agent.Runtime }
+
+func (cramped) Housekeep(context.Context, time.Time) (full bool, err error) { return true, nil }
+
+func TestAFullDiskIsTold(t *testing.T) {
+	s := newServer(t)
+	startNode(t, s, func(c *agent.Config) {
+		c.Runtime = cramped{sim.NewRuntime(sim.RuntimeConfig{Seed: 1, Programs: programs})}
+	})
+	told := s.expect("PublishInstanceStatusRequest")
+	if about := told.in["metadata"].(map[string]any); about["containerInstance"] != instance || about["requestId"] == "" {
+		t.Errorf("told by %v", about)
+	}
+	one := told.in["statuses"].([]any)[0].(map[string]any)
+	if one["type"] != "ContainerRuntime" || one["status"] != "IMPAIRED" || one["statusReason"] != "the disk is full" || one["lastUpdated"].(float64) < 1e9 {
+		t.Errorf("told %v", one)
+	}
 }

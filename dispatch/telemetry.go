@@ -89,8 +89,11 @@ func (s *Server) readReports(ctx context.Context, conn *websocket.Conn, h Hello)
 			s.config.Log.Warn("ignored telemetry", "error", err)
 			continue
 		}
-		if r.Type == "PublishHealthRequest" {
+		switch r.Type {
+		case "PublishHealthRequest":
 			s.observe(ctx, h, r.Message)
+		case "PublishInstanceStatusRequest":
+			s.observeCondition(ctx, h, r.Message)
 		}
 		if kind := receipt(r); kind != "" {
 			if err := writeText(ctx, conn, fmt.Sprintf(`{"type":%q,"message":{"message":"ok"}}`, kind)); err != nil {
@@ -120,6 +123,29 @@ func (s *Server) observe(ctx context.Context, h Hello, message json.RawMessage) 
 	})
 	if err != nil && ctx.Err() == nil {
 		s.config.Log.Warn("cannot note the health of tasks", "instance", h.Instance, "error", err)
+	}
+}
+
+// observeCondition writes down what a report says of the machine, likewise.
+func (s *Server) observeCondition(ctx context.Context, h Hello, message json.RawMessage) {
+	c, told, err := decodeCondition(message)
+	if err != nil {
+		s.config.Log.Warn("ignored what a report says of a machine", "instance", h.Instance, "error", err)
+	}
+	if !told {
+		return
+	}
+	now := time.Now()
+	err = s.config.Store.Update(ctx, func(tx *state.Tx) error {
+		_, n, err := admit(tx, h)
+		if err != nil {
+			return err
+		}
+		ObserveCondition(tx, n.ID, c, now)
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		s.config.Log.Warn("cannot note the condition of a machine", "instance", h.Instance, "error", err)
 	}
 }
 

@@ -226,6 +226,11 @@ func TestAContainerFillsTheDisk(t *testing.T) {
 		t.Errorf("the cluster: %v, %v", out, err)
 	}
 	h.running(beside, culprit)
+	h.condition(types.InstanceHealthCheckStateImpaired)
+	out, err := h.RunTask(within(t), &ecs.RunTaskInput{TaskDefinition: aws.String("beside")})
+	if err != nil || len(out.Failures) != 1 || aws.ToString(out.Failures[0].Reason) != "AGENT" {
+		t.Errorf("a new task on a node without room: %+v, %v", out, err)
+	}
 	if _, err := h.StopTask(within(t), &ecs.StopTaskInput{Task: &culprit}); err != nil {
 		t.Fatal(err)
 	}
@@ -233,5 +238,28 @@ func TestAContainerFillsTheDisk(t *testing.T) {
 		t.Errorf("the culprit: %s, %s", task.StopCode, aws.ToString(task.StoppedReason))
 	}
 	h.begun(beside, 1)
+	if err := crash(h.home); err != nil { // it looks at its disk when it starts, and then every minute
+		t.Fatal(err)
+	}
+	h.up()
+	h.condition(types.InstanceHealthCheckStateOk)
 	h.healthy()
+}
+
+// condition waits until the only node says that of itself.
+func (h *havnOf) condition(want types.InstanceHealthCheckState) {
+	h.t.Helper()
+	ctx := within(h.t)
+	list, err := h.ListContainerInstances(ctx, &ecs.ListContainerInstancesInput{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for ctx.Err() == nil {
+		out, err := h.DescribeContainerInstances(ctx, &ecs.DescribeContainerInstancesInput{ContainerInstances: list.ContainerInstanceArns,
+			Include: []types.ContainerInstanceField{types.ContainerInstanceFieldContainerInstanceHealth}})
+		if err == nil && out.ContainerInstances[0].HealthStatus.OverallStatus == want {
+			return
+		}
+	}
+	h.t.Fatalf("the node never says that it is %s", want)
 }

@@ -48,6 +48,34 @@ const (
 
 func (*HealthReport) kind() string { return "PublishHealthRequest" }
 
+// ConditionReport is what a node says of the machine itself, on TCS.
+type ConditionReport struct {
+	Metadata  ConditionMetadata `json:"metadata"`
+	Statuses  []Condition       `json:"statuses"`
+	Timestamp Epoch             `json:"timestamp"`
+}
+
+// ConditionMetadata says who speaks.
+type ConditionMetadata struct {
+	Cluster           string `json:"cluster"`
+	ContainerInstance string `json:"containerInstance"`
+	RequestID         string `json:"requestId"`
+}
+
+// Condition is how one check of the machine went.
+type Condition struct {
+	Type       string `json:"type"`   // ContainerRuntime
+	Status     string `json:"status"` // OK, IMPAIRED, INSUFFICIENT_DATA, INITIALIZING
+	Updated    Epoch  `json:"lastUpdated,omitzero"`
+	LastChange Epoch  `json:"lastStatusChange,omitzero"`
+	Reason     string `json:"statusReason,omitempty"`
+}
+
+// ContainerRuntime is the check of whether the machine can run containers.
+const ContainerRuntime = "ContainerRuntime"
+
+func (*ConditionReport) kind() string { return "PublishInstanceStatusRequest" }
+
 // Epoch is a time on the wire: seconds since 1970, with a fraction. It is read from RFC 3339 as well, and
 // what is neither, or nowhere near, is the zero time: a time is never why a report is lost.
 type Epoch struct{ time.Time }

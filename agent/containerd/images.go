@@ -250,9 +250,14 @@ func (s *Images) view(ctx context.Context, i *image, look func(layers []string))
 
 const viewPrefix = "havn-view-"
 
-// dropViews removes the views that a killed process left.
+// dropViews removes the views that a killed process left, and has containerd clear away the layers of which it had
+// written down that they are removed, when it was killed before it had removed them: it looks for such only once it
+// has something to remove. So it is given something.
 func (s *Images) dropViews(ctx context.Context) error {
 	sn := s.client.SnapshotService(snapshotter)
+	if _, err := sn.View(ctx, viewPrefix+"of-nothing", ""); err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("cannot make a view of nothing: %w", err)
+	}
 	var views []string
 	err := sn.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
 		if strings.HasPrefix(i.Name, viewPrefix) {
