@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	shimtask "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
@@ -100,6 +101,10 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 	s.mu.Unlock()
 	if out != nil {
 		out.release()
+		// containerd's shim gives the last of the output two seconds, which on a busy machine is not enough.
+		if state, err := s.State(ctx, &task.StateRequest{ID: r.ID}); err == nil && state.Status == tasktypes.Status_STOPPED {
+			out.await(ctx)
+		}
 	}
 	resp, err := s.TTRPCTaskService.Delete(ctx, r)
 	if err == nil && out != nil {
