@@ -22,6 +22,12 @@ const streamContentType = "application/vnd.amazon.eventstream"
 // what the handler holds.
 const messageTimeout = 30 * time.Second
 
+// settleTime is how long the first byte of a stream is held back. smithy-go closes a request's body as soon as the answer
+// begins (transport/http, ClientHandler), and Go's transport, if it is just then looking whether the body is at its
+// end, takes that for a failure to send it and closes the connection under the stream. AWS is too far away for that to
+// happen; a server on the same machine is not.
+const settleTime = 10 * time.Millisecond
+
 // HandleStream is Handle for an operation whose answer goes on: after the output, the caller gets each event that the
 // handler's sequence yields. Event is the SDK's union of events, such as types.StartLiveTailResponseStream.
 //
@@ -86,6 +92,11 @@ func (s *Server) sendStream(w http.ResponseWriter, r *http.Request, c *call, op 
 	h := w.Header()
 	h["X-Amzn-Requestid"] = []string{c.id}
 	h["Content-Type"] = []string{streamContentType}
+	select {
+	case <-time.After(settleTime):
+	case <-r.Context().Done():
+		return
+	}
 	w.WriteHeader(http.StatusOK)
 	err := s.sendEvents(out, op, answer)
 	defer out.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // for the next call on the connection, if there is one
