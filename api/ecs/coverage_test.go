@@ -3,6 +3,8 @@ package ecs
 import (
 	"flag"
 	"fmt"
+	"iter"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -34,20 +36,20 @@ What Havn does of the AWS APIs. This page is generated from the code that answer
 (` + "`go generate ./api/ecs`" + `), and a test fails when it is out of date.
 
 Nothing is silently ignored. An operation that is not done answers UnknownOperationException. A member of a
-request is one of three:
+task definition, or of RunTask and StartTask, is one of three:
 
 - **acted on**: it does what AWS says that it does;
-- **stored**: it is checked, kept and described; RunTask and StartTask refuse a task that sets it, with
-  UnsupportedFeatureException, and name it;
-- **refused**: a request that sets it is refused, and the member is named.
+- **stored**: it is checked, kept and described, and there is no more to do, for the reason given;
+- **refused**: RunTask and StartTask refuse a task that sets it, with UnsupportedFeatureException, and name it.
+  RegisterTaskDefinition checks, keeps and describes it.
 `)
 	for _, api := range apis {
 		writeOperations(&b, api)
 	}
 	b.WriteString("\n## The task definition, member by member\n\n| member | |\n|---|---|\n")
-	writeMembers(&b, registerInput, "", actedOnInDefinition, restrictedInDefinition, notes, "stored")
+	definition.write(&b, registerInput, "")
 	b.WriteString("\n## RunTask and StartTask, member by member\n\n| member | |\n|---|---|\n")
-	writeMembers(&b, runInput, "", actedOnInRun, restrictedInRun, notesInRun, "refused")
+	run.write(&b, runInput, "")
 	b.WriteString("| containerInstances (StartTask) | acted on |\n")
 	return b.String()
 }
@@ -70,48 +72,94 @@ func writeOperations(b *strings.Builder, api *wire.API) {
 	}
 }
 
-// writeMembers writes a line for each member that is not looked into further: as in walk, that is one that
-// is acted on as a whole, or not at all.
-func writeMembers(b *strings.Builder, t reflect.Type, path string, acted map[string]bool, restricted map[string][]string, notes map[string]string, otherwise string) {
-	w := walk{acted: acted, restricted: restricted}
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
+// tables say of each member of a request which of the three it is.
+type tables struct {
+	acted                map[string]bool
+	descriptive, refused map[string]string // and why
+	restricted           map[string][]string
+	notes                map[string]string
+}
+
+var (
+	definition = tables{actedOnInDefinition, descriptiveInDefinition, refusedInDefinition, restrictedInDefinition, notes}
+	run        = tables{actedOnInRun, nil, refusedInRun, restrictedInRun, notesInRun}
+)
+
+// members calls yield for each member that is not divided any further, and for each that is refused as a whole.
+func (t tables) members(typ reflect.Type, path string, yield func(path string)) {
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+		typ = typ.Elem()
+	}
+	if _, refused := t.refused[path]; refused || typ.Kind() != reflect.Struct {
+		yield(path)
+		return
 	}
 	var names []string
-	for i := range t.NumField() {
-		if f := t.Field(i); f.IsExported() && f.Name != "ResultMetadata" {
+	for i := range typ.NumField() {
+		if f := typ.Field(i); f.IsExported() && f.Name != "ResultMetadata" {
 			names = append(names, f.Name)
 		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		f, _ := t.FieldByName(name)
-		member := join(path, wireName(name))
-		switch {
-		case acted[member]:
-			fmt.Fprintf(b, "| %s | acted on%s |\n", member, note(member, restricted, notes))
-		case w.divided(member):
-			writeMembers(b, f.Type, member, acted, restricted, notes, otherwise)
-		default:
-			fmt.Fprintf(b, "| %s | %s |\n", member, otherwise)
-		}
+		f, _ := typ.FieldByName(name)
+		t.members(f.Type, join(path, wireName(name)), yield)
 	}
+}
+
+func (t tables) write(b *strings.Builder, typ reflect.Type, path string) {
+	t.members(typ, path, func(path string) {
+		switch {
+		case t.acted[path]:
+			fmt.Fprintf(b, "| %s | acted on%s |\n", path, note(path, t.restricted, t.notes))
+		case t.descriptive[path] != "":
+			fmt.Fprintf(b, "| %s | stored: %s |\n", path, t.descriptive[path])
+		case t.refused[path] != "":
+			fmt.Fprintf(b, "| %s | refused: %s |\n", path, t.refused[path])
+		default:
+			fmt.Fprintf(b, "| %s | **not accounted for** |\n", path)
+		}
+	})
 }
 
 func note(member string, restricted map[string][]string, notes map[string]string) string {
 	if text := notes[member]; text != "" {
 		return ": " + text
 	}
-	var values []string
-	for _, v := range restricted[member] {
-		if v != "" {
-			values = append(values, v)
-		}
-	}
-	if len(values) > 0 {
+	if values := restricted[member]; len(values) > 0 {
 		return ": " + strings.Join(values, ", ")
 	}
 	return ""
+}
+
+// A new version of the SDK may bring members that nobody has thought of. Each must be put into one of the tables of
+// runnable.go, to its last member: acted on, descriptive, or refused and why.
+func TestEveryMemberIsAccountedFor(t *testing.T) {
+	for _, request := range []struct {
+		tables
+		typ reflect.Type
+	}{{definition, registerInput}, {run, runInput}} {
+		there := map[string]bool{}
+		request.members(request.typ, "", func(path string) {
+			there[path] = true
+			in := 0
+			for _, is := range []bool{request.acted[path], request.descriptive[path] != "", request.refused[path] != ""} {
+				if is {
+					in++
+				}
+			}
+			if in != 1 {
+				t.Errorf("%s is in %d of the tables of runnable.go, not in one", path, in)
+			}
+		})
+		for _, table := range []iter.Seq[string]{maps.Keys(request.acted), maps.Keys(request.descriptive), maps.Keys(request.refused)} {
+			for path := range table {
+				if !there[path] && path != "containerInstances" { // which is StartTask's
+					t.Errorf("%s is in a table of runnable.go, and is no member, or one with members below it", path)
+				}
+			}
+		}
+	}
 }
 
 func TestCoverageIsWrittenDown(t *testing.T) {

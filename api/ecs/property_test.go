@@ -256,7 +256,7 @@ func TestNoMemberIsIgnored(t *testing.T) {
 		arbitrary(t, v.Field(i), 4)
 		path := "containerDefinitions." + wireName(f.Name)
 		found := unsupportedInDefinition(types.TaskDefinition{ContainerDefinitions: []types.ContainerDefinition{c}})
-		touched := slices.ContainsFunc(slices.Sorted(keys(actedOnInDefinition)), func(p string) bool { return p == path || strings.HasPrefix(p, path+".") })
+		touched := slices.ContainsFunc(slices.Sorted(keys(passedInDefinition)), func(p string) bool { return p == path || strings.HasPrefix(p, path+".") })
 		switch {
 		case touched, unset(v.Field(i)), v.Field(i).Kind() == reflect.Pointer && unset(v.Field(i).Elem()): // an empty object asks for nothing
 		case len(found) != 1 || !strings.HasPrefix(found[0], "containerDefinitions[") || !strings.HasSuffix(found[0], wireName(f.Name)):

@@ -23,8 +23,6 @@ func unsupportedValues(containers []types.ContainerDefinition) []string {
 			switch {
 			case r.Type != types.ResourceTypeGpu:
 				refuse("resourceRequirements", string(r.Type))
-			case r.SharingStrategy != nil:
-				refuse("resourceRequirements", "sharingStrategy")
 			case deref(r.Value) == "ALL":
 				refuse("resourceRequirements", "GPU ALL")
 			}
