@@ -64,6 +64,25 @@ var errRunning = errors.New("already running")
 // until that has begun, it has a copy of the lock.
 const lockPatience = time.Second
 
+// waitForLock locks the file, or returns errRunning after lockPatience.
+func waitForLock(f *os.File) error {
+	end := time.After(lockPatience)
+	again := time.NewTicker(lockPatience / 100)
+	defer again.Stop()
+	for {
+		whole := unix.Flock_t{Type: unix.F_WRLCK}
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &whole)
+		if held := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES); !held {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-end:
+			return errRunning
+		}
+	}
+}
+
 // lock makes the folder and holds it until the process ends, however it ends.
 func (h home) lock() (*os.File, error) {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
@@ -73,18 +92,7 @@ func (h home) lock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open lock: %w", err)
 	}
-	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 100) {
-		whole := unix.Flock_t{Type: unix.F_WRLCK}
-		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &whole)
-		if held := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES); !held {
-			break
-		}
-		if time.Now().After(end) {
-			err = errRunning
-			break
-		}
-	}
-	if err != nil {
+	if err := waitForLock(f); err != nil {
 		f.Close()
 		if errors.Is(err, errRunning) {
 			return nil, err
