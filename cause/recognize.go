@@ -38,6 +38,7 @@ var patterns = []pattern{
 
 	// Room.
 	p("", `no space left on device`, DiskFull, "the node's disk is full"),
+	p("", `impaired \(the disk is full`, DiskFull, "the node's disk is full"),
 	p("", `disk quota exceeded`, DiskFull, "the node's disk quota is used up"),
 	p("", `Bind for \S*?:(\d+) failed: port is already allocated`, PortTaken, "host port $1 is taken on the node"),
 	p("", `listen (?:tcp|udp)\S* \S*:(\d+): bind: address already in use`, PortTaken, "host port $1 is taken on the node"),
@@ -108,7 +109,7 @@ func Of(reason string) Cause {
 		}
 		if at := one.text.FindStringSubmatchIndex(reason); at != nil {
 			words := string(one.text.ExpandString(nil, one.words, reason, at))
-			return Cause{one.code, cut(oneLine(words), maxCause)}
+			return New(one.code, words)
 		}
 	}
 	return Cause{}

@@ -127,9 +127,9 @@ func TestRunTaskRefusesWhatWouldBeIgnored(t *testing.T) {
 	plain := box("c", "true")
 	for field, d := range map[string]*ecs.RegisterTaskDefinitionInput{
 		"networkMode": {NetworkMode: types.NetworkModeAwsvpc, ContainerDefinitions: []types.ContainerDefinition{plain}},
-		"healthCheck": {ContainerDefinitions: []types.ContainerDefinition{func() types.ContainerDefinition {
+		"logDriver": {ContainerDefinitions: []types.ContainerDefinition{func() types.ContainerDefinition {
 			c := plain
-			c.HealthCheck = &types.HealthCheck{Command: []string{"CMD", "true"}}
+			c.LogConfiguration = &types.LogConfiguration{LogDriver: types.LogDriverGelf}
 			return c
 		}()}},
 	} {
@@ -141,6 +141,16 @@ func TestRunTaskRefusesWhatWouldBeIgnored(t *testing.T) {
 		_, err := h.RunTask(within(t), &ecs.RunTaskInput{TaskDefinition: d.Family})
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("RunTask with %s: %v; want it refused, and the field named", field, err)
+		}
+	}
+	// What no node could ever run is refused when it is registered.
+	small, flying := plain, plain
+	small.Memory = aws.Int32(5)
+	flying.LinuxParameters = &types.LinuxParameters{Capabilities: &types.KernelCapabilities{Add: []string{"FLY"}}}
+	for want, c := range map[string]types.ContainerDefinition{"The minimum value for 'memory' is 6.": small, "Invalid Linux capability 'FLY'": flying} {
+		_, err := h.RegisterTaskDefinition(within(t), &ecs.RegisterTaskDefinitionInput{Family: aws.String("no-node"), ContainerDefinitions: []types.ContainerDefinition{c}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("RegisterTaskDefinition: %v; want %s", err, want)
 		}
 	}
 }

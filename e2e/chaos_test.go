@@ -228,8 +228,12 @@ func TestAContainerFillsTheDisk(t *testing.T) {
 	h.running(beside, culprit)
 	h.condition(types.InstanceHealthCheckStateImpaired)
 	out, err := h.RunTask(within(t), &ecs.RunTaskInput{TaskDefinition: aws.String("beside")})
-	if err != nil || len(out.Failures) != 1 || aws.ToString(out.Failures[0].Reason) != "AGENT" {
+	if err != nil || len(out.Failures) != 1 || aws.ToString(out.Failures[0].Reason) != "AGENT" ||
+		aws.ToString(out.Failures[0].Detail) != "the container instance does not take the task: it is impaired (the disk is full)" {
 		t.Errorf("a new task on a node without room: %+v, %v", out, err)
+	}
+	if said := string(h.why()); !strings.Contains(said, "it is impaired (the disk is full) (disk-full)\n  Try: ") {
+		t.Errorf("havn why does not say that the disk is full:\n%s", said)
 	}
 	if _, err := h.StopTask(within(t), &ecs.StopTaskInput{Task: &culprit}); err != nil {
 		t.Fatal(err)

@@ -53,6 +53,9 @@ func TestPullOntoAFullDisk(t *testing.T) {
 		if reason := aws.ToString(task.Containers[0].Reason); !strings.HasPrefix(reason, "CannotPullContainerError: ") || !strings.Contains(reason, "no space left on device") {
 			t.Errorf("%s: stopped because %q; want no space left on device", tag, reason)
 		}
+		if said := string(h.why(*task.TaskArn)); !strings.Contains(said, "(disk-full).\nTry: ") {
+			t.Errorf("%s: havn why does not name the cause:\n%s", tag, said)
+		}
 	}
 	if status := aws.ToString(h.running(beside)[0].LastStatus); status != "RUNNING" {
 		t.Errorf("the task beside it is %s", status)

@@ -62,6 +62,8 @@ func against(tx *state.Tx, a schedule.Ask, reason schedule.Reason, nodes []sched
 	switch reason {
 	case schedule.AgentDisconnected:
 		return "not connected"
+	case schedule.AgentImpaired:
+		return "impaired (" + impairment(tx, nodes) + ")"
 	case schedule.Inactive:
 		return "not ACTIVE (" + nodes[0].Status + ")"
 	case schedule.MissingAttribute:
@@ -80,6 +82,18 @@ func against(tx *state.Tx, a schedule.Ask, reason schedule.Reason, nodes []sched
 		return "taken by a task of the group " + a.Group + " (distinctInstance)"
 	}
 	return reason.String()
+}
+
+// impairment is what the nodes' agents say of them, each thing once.
+func impairment(tx *state.Tx, nodes []schedule.Node) string {
+	var said []string
+	for _, n := range nodes {
+		i, _ := state.Instances.Peek(tx, n.ID)
+		node, _ := state.Nodes.Peek(tx, i.NodeID)
+		said = append(said, cmp.Or(node.Condition.Reason, "its agent does not say why"))
+	}
+	slices.Sort(said)
+	return strings.Join(slices.Compact(said), "; ")
 }
 
 // lacking is the first attribute that the node does not have as it is wanted.

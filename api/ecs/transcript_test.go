@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/cockroachdb/datadriven"
 
 	"havn/lifecycle"
@@ -33,6 +34,7 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	pass 5s                  time goes by
 //	connect NODE             the node's agent connects
 //	disconnect NODE          it goes away
+//	impair NODE              it says that the machine is IMPAIRED, for the reason that follows
 //	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [group=GROUP]
 //	                         a task is placed, with 256 CPU units and 512 MiB
 func TestTranscripts(t *testing.T) {
@@ -61,6 +63,16 @@ func TestTranscripts(t *testing.T) {
 						d.Fatalf(t, "no node %s", d.CmdArgs[0].Key)
 					}
 					n.Connected, n.ConnectedAt = false, now
+					state.Nodes.Put(tx, n)
+				})
+				return ""
+			case "impair":
+				w.put(t, func(tx *state.Tx) {
+					n, ok := state.Nodes.Get(tx, d.CmdArgs[0].Key)
+					if !ok {
+						d.Fatalf(t, "no node %s", d.CmdArgs[0].Key)
+					}
+					n.Condition = state.Condition{Status: types.InstanceHealthCheckStateImpaired, Reason: strings.TrimSpace(d.Input), Since: now, Updated: now}
 					state.Nodes.Put(tx, n)
 				})
 				return ""
