@@ -90,13 +90,16 @@ func (c Cause) String() string { return c.Words + " (" + string(c.Code) + ")" }
 // maxCause is how many characters of a cause's words are kept. It leaves ECS's words the larger part of a reason.
 const maxCause = 400
 
+// New is a cause whose words are one line, and no longer than maxCause.
+func New(code Code, words string) Cause { return Cause{code, cut(oneLine(words), maxCause)} }
+
 // Join puts the cause behind ECS's words. What is too long is cut in the middle: first the cause, then the words,
 // of which the beginning names the error and the end is what the innermost error said.
 func Join(words string, c Cause) string {
 	if c.Code == "" {
 		return cut(words, lifecycle.MaxReason)
 	}
-	c.Words = cut(oneLine(c.Words), maxCause)
+	c = New(c.Code, c.Words)
 	behind := mark + c.String()
 	return cut(words, lifecycle.MaxReason-utf8.RuneCountInString(behind)) + behind
 }

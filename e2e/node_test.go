@@ -191,6 +191,9 @@ func TestNodeIsCutOffAndComesBack(t *testing.T) {
 	if status := *h.running(*lost.TaskArn)[0].LastStatus; status != "RUNNING" {
 		t.Errorf("the task on the lost node is %s; nobody can know that", status)
 	}
+	if said := string(h.why(*lost.TaskArn)); !strings.Contains(said, "is not connected: nobody knows how it gets on (node-lost).") {
+		t.Errorf("havn why of a task on the lost node:\n%s", said)
+	}
 	for range 2 {
 		described, err := h.DescribeTasks(within(t), &ecs.DescribeTasksInput{Tasks: []string{h.run("lasts")}})
 		if err != nil {

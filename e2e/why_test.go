@@ -92,7 +92,8 @@ func TestWhyATaskDidNotRun(t *testing.T) {
 	t.Logf("%d failures", len(failures))
 }
 
-// What finds no place is told in the answer, and remembered; what somebody stops, too.
+// What finds no place is told in the answer, and remembered; what somebody stops or deregisters, too. What runs and is
+// not well is told of while it runs.
 func TestWhyNothingRuns(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -112,14 +113,32 @@ func TestWhyNothingRuns(t *testing.T) {
 		}
 	}
 	h.define("sleeper", box("c", "sleep 1000"))
-	task := h.run("sleeper")
-	h.running(task)
+	task, left := h.run("sleeper"), h.run("sleeper")
+	ailing := box("c", "sleep 1000")
+	unhealthy(nil, &ailing)
+	h.define("ailing", ailing)
+	sick := h.run("ailing")
+	h.running(task, left, sick)
+	eventually(t, "the task is UNHEALTHY", func() bool { return h.running(sick)[0].HealthStatus == types.HealthStatusUnhealthy })
 	if _, err := h.StopTask(within(t), &ecs.StopTaskInput{Task: &task, Reason: aws.String("not needed")}); err != nil {
 		t.Fatal(err)
 	}
 	h.stopped(task)
+	said := string(h.why(sick))
+	for _, want := range []string{": RUNNING\n", "health c  became UNHEALTHY: nobody is at home\n", "Because: the health check failed, and said: nobody is at home (unhealthy).\nTry: "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("havn why of a task that is not well: %q is not in\n%s", want, said)
+		}
+	}
+	for instance := range h.instances() {
+		if _, err := h.DeregisterContainerInstance(within(t), &ecs.DeregisterContainerInstanceInput{ContainerInstance: &instance, Force: aws.Bool(true)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.stopped(left)
 	for args, wants := range map[string][]string{
-		"": {"no place for big:1 in cluster default, 2 times since ", "0 of 3 asked for were placed, by arn:aws:iam::000000000000:root, startedBy nightly\n  RESOURCE:MEMORY (1): "},
+		left: {"UserInitiated: Container instance deregistration forced by user", "Because: somebody deregistered the container instance that it ran on (node "},
+		"":   {"no place for big:1 in cluster default, 2 times since ", "0 of 3 asked for were placed, by arn:aws:iam::000000000000:root, startedBy nightly\n  RESOURCE:MEMORY (1): ", " are free) (no-room)\n  Try: Free resources"},
 		task: {"asked     to run sleeper:1 in cluster default, by arn:aws:iam::000000000000:root\n", "UserInitiated: not needed, asked by arn:aws:iam::000000000000:root",
 			"Because: arn:aws:iam::000000000000:root asked to stop it: not needed (stopped-by-user).\nTry: "},
 	} {
@@ -191,6 +210,13 @@ func supporting(name, text string, and ...func(*ecs.RegisterTaskDefinitionInput,
 		change(nil, &c)
 	}
 	return c
+}
+
+// unhealthy gives the container a health check that fails at once: the first probe comes after five seconds, the least
+// that ECS knows.
+func unhealthy(_ *ecs.RegisterTaskDefinitionInput, c *types.ContainerDefinition) {
+	c.HealthCheck = &types.HealthCheck{Command: []string{"CMD-SHELL", "echo nobody is at home; exit 1"}, Interval: aws.Int32(5), Retries: aws.Int32(1)}
+	c.StartTimeout = aws.Int32(10)
 }
 
 func after(name string, condition types.ContainerCondition) func(*ecs.RegisterTaskDefinitionInput, *types.ContainerDefinition) {
@@ -299,6 +325,8 @@ func failuresToStage(t *testing.T) []failure {
 			`dependency will never start`, `container d: nobody listens .* \(registry-refused\)`},
 		{"dependency-takes-too-long", beside(supporting("d", "sleep 1000"), after("d", types.ContainerConditionComplete)), notStarted,
 			`has timed out`, `container d, which c waits for, was not COMPLETE within its startTimeout of 2s \(start-timeout\)`},
+		{"dependency-is-unhealthy", beside(supporting("d", "sleep 1000", unhealthy), after("d", types.ContainerConditionHealthy)), notStarted,
+			`has timed out: it has not come to HEALTHY`, `the health check of container d failed, and said: nobody is at home \(unhealthy\)`},
 		{"one-ends-first", beside(box("d", "sleep 1000"), line("sleep 0.3; exit 4")), exited, "^Essential container in task exited", `container c ended: exit code 4 \(failed\)`},
 	}
 }

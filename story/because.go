@@ -28,7 +28,7 @@ func because(f Facts) (c cause.Cause, suspect string) {
 	whole := cause.Of(t.StoppedReason)
 	switch {
 	case t.Desired != lifecycle.Stopped:
-		return soFar(f), ""
+		return soFar(f)
 	case whole.Code == cause.NodeLost, t.StopCode == terminated:
 		c = cause.Cause{Code: cause.NodeLost, Words: "the node " + t.NodeID + " that it ran on is gone"}
 		if t.StopCode == userInitiated {
@@ -42,6 +42,12 @@ func because(f Facts) (c cause.Cause, suspect string) {
 		}
 		return cause.Cause{Code: cause.StoppedByUser, Words: by + " asked to stop it: " + t.StoppedReason}, ""
 	}
+	named := len(t.Containers) > 1
+	if whole.Code == cause.Unhealthy {
+		if h, ok := sick(f, func(state.ContainerHealth) bool { return true }); ok {
+			return illness(h, named), h.Name
+		}
+	}
 	at := suspectOf(f)
 	if at < 0 {
 		if _, c = cause.Split(t.StoppedReason); c.Code == "" {
@@ -50,23 +56,33 @@ func because(f Facts) (c cause.Cause, suspect string) {
 		return c, ""
 	}
 	one := t.Containers[at]
-	return fate(one, len(t.Containers) > 1), one.Name
+	if h, ok := sick(f, awaitedBy(f, one)); ok {
+		return illness(h, named), h.Name
+	}
+	return fate(one, named), one.Name
 }
 
-// soFar is how a task that should run is getting on.
-func soFar(f Facts) cause.Cause {
+// soFar is how a task that should run is getting on, and the container that the user should look at, if there is one.
+func soFar(f Facts) (c cause.Cause, suspect string) {
 	t := f.Task
 	wait := since(t.CreatedAt, f.Now).Round(1e9)
 	switch {
-	case f.Node.ID != "" && !f.Node.Connected:
-		return cause.Cause{Code: cause.NodeLost, Words: "the agent of its node " + t.NodeID + " is not connected: nobody knows how it gets on"}
-	case t.Last == lifecycle.Running:
-		return cause.Cause{Words: "it runs"}
-	case t.ConnectedAt.IsZero() && t.PullStartedAt.IsZero():
-		return cause.Cause{Words: fmt.Sprintf("its node has not told anything of it yet, for %v", wait)}
+	case away(f.Node):
+		return cause.Cause{Code: cause.NodeLost, Words: "the agent of its node " + t.NodeID + " is not connected: nobody knows how it gets on"}, ""
+	case t.ConnectedAt.IsZero() && t.PullStartedAt.IsZero() && t.Last != lifecycle.Running:
+		return cause.Cause{Words: fmt.Sprintf("its node has not told anything of it yet, for %v", wait)}, ""
 	}
-	return cause.Cause{Words: fmt.Sprintf("it is still being started, for %v: images are pulled or containers made", wait)}
+	if h, ok := sick(f, alive(t)); ok {
+		return illness(h, len(t.Containers) > 1), h.Name
+	}
+	if t.Last == lifecycle.Running {
+		return cause.Cause{Words: "it runs"}, ""
+	}
+	return cause.Cause{Words: fmt.Sprintf("it is still being started, for %v: images are pulled or containers made", wait)}, ""
 }
+
+// away reports whether nobody hears of what is on the node. Of one that is gone the task itself says so.
+func away(n state.Node) bool { return n.ID != "" && !n.Connected }
 
 // suspectOf finds the container that the rest followed from; -1 if there is none. A container that something is wrong
 // with is suspect before one that only ended; an essential one before one that is not; one that failed before one that

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
+	"havn/cause"
 	"havn/state"
 )
 
@@ -45,7 +47,7 @@ func Ending(s state.Story) string {
 	if s.Code == "" {
 		return "So far: " + s.Because + ".\n"
 	}
-	return fmt.Sprintf("Because: %s (%s).\nTry: %s\n", strings.TrimSuffix(s.Because, "."), s.Code, s.Try)
+	return fmt.Sprintf("Because: %s (%s).\nTry: %s\n", strings.TrimSuffix(oneLine(s.Because), "."), s.Code, s.Try)
 }
 
 // PrintRefusal writes why tasks of a definition found no place.
@@ -69,9 +71,18 @@ func PrintRefusal(w io.Writer, r state.Refusal, loc *time.Location) error {
 		}
 		reasons = append(reasons, text)
 	}
-	_, err := fmt.Fprintf(w, "%s  no place for %s in cluster %s, %s: %s\n  %s: %s\n", r.LastAt.In(loc).Format(time.DateTime),
-		last(r.DefinitionARN), last(r.ClusterARN), times, asked, strings.Join(reasons, ", "), r.Detail)
+	code := RefusalCode(r)
+	_, err := fmt.Fprintf(w, "%s  no place for %s in cluster %s, %s: %s\n  %s: %s (%s)\n  Try: %s\n", r.LastAt.In(loc).Format(time.DateTime),
+		last(r.DefinitionARN), last(r.ClusterARN), times, asked, strings.Join(reasons, ", "), oneLine(r.Detail), code, code.Try())
 	return err
+}
+
+// RefusalCode is the cause of tasks finding no place: that there is none, if nothing is wrong with the nodes.
+func RefusalCode(r state.Refusal) cause.Code {
+	if c := cause.Of(r.Detail); c.Code == cause.DiskFull && len(r.Reasons) == 1 {
+		return c.Code
+	}
+	return cause.NoRoom
 }
 
 // span is a duration with as much precision as a person wants.
@@ -85,4 +96,12 @@ func span(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine makes a line of a text, without what a terminal could take for a command: programs wrote some of it.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.Join(strings.Fields(text), " "))
+}

@@ -6,11 +6,12 @@
 //   - suspect: the container that the rest followed from.
 //   - because: the cause, in one line; package cause has the causes.
 //
-// Times are of two clocks: pulls and ends of execution are told by the node, all else by the server that was told.
+// Times are of two clocks: pulls, health and ends of execution are told by the node, all else by the server that was told.
 package story
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,15 +50,18 @@ func Tell(f Facts) state.Story {
 	}
 	s.Steps = append(s.Steps, asked(t), state.Step{What: Placed, At: t.CreatedAt, Text: "on node " + t.NodeID + " (container instance " + last(t.InstanceARN) + ")"})
 	s.Steps = append(s.Steps, pulled(t)...)
+	var lived []state.Step
 	if !t.StartedAt.IsZero() {
-		s.Steps = append(s.Steps, state.Step{What: Started, At: t.StartedAt, Took: since(t.CreatedAt, t.StartedAt), Text: "all containers run" + ports(t)})
+		lived = append(lived, state.Step{What: Started, At: t.StartedAt, Took: since(t.CreatedAt, t.StartedAt), Text: "all containers run" + ports(t)})
 	}
+	lived = inOrder(lived, health(t))
 	// Who told it to stop comes before the ends that this led to.
 	if t.StopCode == userInitiated || t.StopCode == terminated {
+		s.Steps = append(s.Steps, lived...)
 		s.Steps = append(s.Steps, stopping(t))
-		s.Steps = append(s.Steps, ends(t)...)
+		s.Steps = append(s.Steps, inOrder(nil, ends(t))...)
 	} else {
-		s.Steps = append(s.Steps, ends(t)...)
+		s.Steps = append(s.Steps, inOrder(lived, ends(t))...)
 		if t.Desired == lifecycle.Stopped {
 			s.Steps = append(s.Steps, stopping(t))
 		}
@@ -67,6 +71,9 @@ func Tell(f Facts) state.Story {
 	}
 	var c cause.Cause
 	c, s.Suspect = because(f)
+	if t.Desired == lifecycle.Stopped && t.Last != lifecycle.Stopped && away(f.Node) {
+		c.Words += "; it has not stopped yet: the agent of its node " + t.NodeID + " is not connected"
+	}
 	s.Code, s.Because = string(c.Code), c.Words
 	if c.Code != "" {
 		s.Try = strings.NewReplacer("TASK", last(t.ARN), "CONTAINER", s.Suspect).Replace(c.Code.Try())
@@ -154,11 +161,20 @@ func ends(t state.Task) []state.Step {
 		if c.Reason != "" {
 			step.Text = strings.TrimPrefix(step.Text+": "+c.Reason, ": ")
 		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// inOrder puts more steps among those that are there, each before what is later. What nobody knows the time of comes
+// last.
+func inOrder(steps, more []state.Step) []state.Step {
+	for _, step := range more {
 		at := len(steps)
-		for at > 0 && c.StoppedAt.Before(steps[at-1].At) {
+		for at > 0 && !step.At.IsZero() && step.At.Before(steps[at-1].At) {
 			at--
 		}
-		steps = append(steps[:at], append([]state.Step{step}, steps[at:]...)...)
+		steps = slices.Insert(steps, at, step)
 	}
 	return steps
 }

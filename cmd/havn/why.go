@@ -148,6 +148,8 @@ type whyRefusal struct {
 	Placed     int            `json:"placed"`
 	Reasons    map[string]int `json:"reasons"` // how many container instances said so
 	Detail     string         `json:"detail"`
+	Code       string         `json:"code"`
+	Try        string         `json:"try"`
 
 	refusal state.Refusal
 }
@@ -284,7 +286,9 @@ func printable(r rune) rune {
 }
 
 func refusalRow(r state.Refusal) whyRefusal {
+	code := story.RefusalCode(r)
 	row := whyRefusal{
+		Code: string(code), Try: code.Try(),
 		Cluster: lastPart(r.ClusterARN), Definition: lastPart(r.DefinitionARN), FirstAt: r.FirstAt, LastAt: r.LastAt, Times: r.Times,
 		By: r.By, StartedBy: r.StartedBy, Asked: r.Asked, Placed: r.Placed, Detail: r.Detail, Reasons: map[string]int{}, refusal: r,
 	}
