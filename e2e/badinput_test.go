@@ -127,9 +127,9 @@ func TestRunTaskRefusesWhatWouldBeIgnored(t *testing.T) {
 	plain := box("c", "true")
 	for field, d := range map[string]*ecs.RegisterTaskDefinitionInput{
 		"networkMode": {NetworkMode: types.NetworkModeAwsvpc, ContainerDefinitions: []types.ContainerDefinition{plain}},
-		"logDriver": {ContainerDefinitions: []types.ContainerDefinition{func() types.ContainerDefinition {
+		"repositoryCredentials": {ContainerDefinitions: []types.ContainerDefinition{func() types.ContainerDefinition {
 			c := plain
-			c.LogConfiguration = &types.LogConfiguration{LogDriver: types.LogDriverGelf}
+			c.RepositoryCredentials = &types.RepositoryCredentials{CredentialsParameter: aws.String("arn:aws:secretsmanager:us-east-1:000000000000:secret:s")}
 			return c
 		}()}},
 	} {

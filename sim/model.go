@@ -91,20 +91,20 @@ func (m *model) broken(r *state.Reader, reaped map[string]bool) string {
 	}
 	for arn, value := range m.tags {
 		t, ok := state.Tasks.Get(r, arn)
-		if ok && !tagged(t, value) {
-			return short(arn) + " should have the tag " + value
+		if ok && tagOf(t) != value {
+			return short(arn) + " should have the tag " + value + ", and has " + tagOf(t)
 		}
 	}
 	return ""
 }
 
-func tagged(t state.Task, value string) bool {
+func tagOf(t state.Task) string {
 	for _, tag := range t.Tags {
-		if *tag.Key == "n" && *tag.Value == value {
-			return true
+		if *tag.Key == "n" {
+			return *tag.Value
 		}
 	}
-	return false
+	return "none"
 }
 
 func clusterARN(name string) string {

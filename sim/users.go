@@ -40,6 +40,7 @@ type users struct {
 	begun int // how much was asked for of what most else needs
 	pace  time.Duration
 	model model
+	asked int // how many calls were made, of users and of rivals
 	// tokens are requests that were made once with a client token, to be repeated.
 	tokens []*sdk.RunTaskInput
 }
@@ -88,6 +89,8 @@ func (u *users) ask(s *server, who, what string, doubt func(), call func(context
 		w.say(who, "%s: the request is lost", what)
 		return
 	}
+	u.asked++
+	mine := u.asked
 	err := s.do(byUser, func(ctx context.Context) error { return call(ctx, s.api) })
 	doubt() // also what a rival was promised meanwhile
 	switch {
@@ -95,6 +98,8 @@ func (u *users) ask(s *server, who, what string, doubt func(), call func(context
 		w.say(who, "%s: %v", what, err)
 	case w.happens(w.faults.UserAnswerLost):
 		w.say(who, "%s: done, and the answer is lost", what)
+	case u.asked != mine:
+		w.say(who, "%s, beside a rival", what) // who of the two was first nobody was told
 	default:
 		w.say(who, "%s", what)
 		promised()
@@ -430,7 +435,7 @@ func (u *users) tagTask(s *server, who string) {
 	arn := pick(u.w, refs)
 	u.count++
 	value := fmt.Sprint(u.count)
-	u.ask(s, who, "tags "+short(arn), func() { delete(u.model.tags, arn) },
+	u.ask(s, who, "tags "+short(arn)+" "+value, func() { delete(u.model.tags, arn) },
 		func(ctx context.Context, api *ecs.Server) error {
 			_, err := api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: []types.Tag{{Key: aws.String("n"), Value: &value}}})
 			return err

@@ -239,7 +239,8 @@ func (s *Images) view(ctx context.Context, i *image, look func(layers []string))
 	defer done(context.WithoutCancel(ctx))
 	key := fmt.Sprintf("%s%s-%d", viewPrefix, i.target.Digest.Encoded(), time.Now().UnixNano())
 	sn := s.client.SnapshotService(snapshotter)
-	mounts, err := sn.View(ctx, key, i.chainID())
+	// Not cancelled: the engine would go on with it, and nobody would remove what it has made.
+	mounts, err := sn.View(context.WithoutCancel(ctx), key, i.chainID())
 	if err != nil {
 		return err
 	}
