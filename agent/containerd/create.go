@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -16,7 +17,9 @@ import (
 	containerdlabels "github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"havn/agent/network"
@@ -189,6 +192,24 @@ func (r *Runtime) layer(ctx context.Context, id string, image *image) ([]mount.M
 func (r *Runtime) createProcess(
 	ctx context.Context, task *protocol.Task, c *protocol.Container, rootfs []mount.Mount,
 ) error {
+	err := r.createBehind(ctx, r.shims.together, task, c, rootfs)
+	if shimWentAway(err) {
+		// Another container of the task could not be made, while none was yet. With it containerd ends the shim, though
+		// this one was about to be made in it. While it is made alone there is no other that could do that.
+		err = r.createBehind(ctx, r.shims.alone, task, c, rootfs)
+	}
+	return err
+}
+
+// shimWentAway reports whether the shim ended while it was asked. Of the error only its words come through containerd's
+// services.
+func shimWentAway(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), ttrpc.ErrClosed.Error()) || strings.Contains(err.Error(), unix.ECONNREFUSED.Error()))
+}
+
+func (r *Runtime) createBehind(
+	ctx context.Context, door func(context.Context, string) (func(), error), task *protocol.Task, c *protocol.Container, rootfs []mount.Mount,
+) error {
 	id := containerID(task.ARN, c.Name)
 	output, err := r.logOptions(task, c)
 	if err != nil {
@@ -199,7 +220,7 @@ func (r *Runtime) createProcess(
 		request.Rootfs = append(request.Rootfs,
 			&types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
-	leave, err := r.shims.together(ctx, task.ARN)
+	leave, err := door(ctx, task.ARN)
 	if err != nil {
 		return err
 	}

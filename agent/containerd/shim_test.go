@@ -55,6 +55,28 @@ func TestOneShimServesAllContainersOfATask(t *testing.T) {
 	n.noLeaks()
 }
 
+// A container that cannot be made takes the task's shim with it if no other is made yet. The others do not notice.
+func TestAContainerIsMadeBesideOneThatCannotBe(t *testing.T) {
+	n := newNode(t)
+	n.load("web:latest", busybox(t, nil))
+	for range 10 {
+		task := oneTask("web", "/none")
+		task.Containers = append(task.Containers, protocol.Container{Name: "stays", Image: "web"})
+		n.must(task, lifecycle.Connect, "")
+		n.must(task, lifecycle.Pull, "c")
+		n.must(task, lifecycle.Pull, "stays")
+		var both sync.WaitGroup
+		both.Go(func() { n.do(task, lifecycle.Create, "c") })
+		both.Go(func() { n.do(task, lifecycle.Create, "stays") })
+		both.Wait()
+		if _, err := n.status(within(t), containerID(task.ARN, "stays")); err != nil { // without the second attempt that Start makes
+			t.Errorf("it was not created: %v", err)
+		}
+		n.clean(task)
+	}
+	n.noLeaks()
+}
+
 // A container may come while the last one goes, with which the shim goes, too.
 func TestAContainerComesWhileTheLastOneGoes(t *testing.T) {
 	n := newNode(t)
