@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -56,12 +57,18 @@ func (s *Shipper) Close() error { return s.watch.close() }
 // Prepare is called before the container's process starts. What it returns keeps it from starting; a destination that
 // does not answer does not.
 func (s *Shipper) Prepare(ctx context.Context, c Container) error {
-	if c.Driver() != "awslogs" {
-		return nil
-	}
-	d, err := s.awslogs(c)
-	if err == nil {
-		err = d.prepare(ctx)
+	var err error
+	switch c.Driver() {
+	case "awslogs":
+		var d *awslogs
+		if d, err = s.awslogs(c); err == nil {
+			err = d.prepare(ctx)
+		}
+	case "fluentd":
+		_, err = newFluentd(c)
+		if err != nil {
+			return fmt.Errorf("failed to initialize logging driver: %w", err)
+		}
 	}
 	if err == nil || ctx.Err() == nil && !refused(err) {
 		return nil
@@ -73,6 +80,8 @@ func (s *Shipper) open(c Container) (driver, error) {
 	switch c.Driver() {
 	case "awslogs":
 		return s.awslogs(c)
+	case "fluentd":
+		return newFluentd(c)
 	}
 	return nil, fmt.Errorf("logger: no log driver named '%s' is registered", c.Driver())
 }
@@ -183,7 +192,7 @@ func (s *shipment) again(at jsonfile.Position) {
 // gather reads the next messages. There may be more.
 func (s *shipment) gather(ended bool, now time.Time) (batch []Message, more bool, err error) {
 	size := 0
-	for len(batch) < batchMessages && size < batchBytes {
+	for most := s.container.atOnce(); len(batch) < most && size < batchBytes; {
 		line, at, err := s.next()
 		if errors.Is(err, io.EOF) {
 			batch = append(batch, s.joiner.flush(now.Add(-maxWait))...)
@@ -219,16 +228,30 @@ func (s *shipment) next() (jsonfile.Line, jsonfile.Position, error) {
 	return line, before, nil
 }
 
-// sendAll tries until the destination has taken the batch, or ctx ends.
+// persistent is a driver whose options say after what delay it is tried again first, and how often; then the batch is
+// given up. The others are tried without end.
+type persistent interface {
+	retries() (first time.Duration, most int)
+}
+
+// sendAll tries until the destination has taken the batch, or ctx ends, or the batch is given up.
 func (s *shipment) sendAll(ctx context.Context, batch []Message) error {
-	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
+	first, most := firstDelay, math.MaxInt
+	if p, ok := s.driver.(persistent); ok {
+		first, most = p.retries()
+	}
+	for delay, tried := first, 0; ; delay, tried = min(2*delay, max(first, lastDelay)), tried+1 {
 		attempt, cancel := context.WithTimeout(ctx, sendTime)
 		err := s.driver.send(attempt, batch)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if delay == firstDelay {
+		switch {
+		case tried >= most:
+			s.log.Warn("a log's destination takes nothing; what it was given is left out", "messages", len(batch), "error", err)
+			return nil
+		case tried == 0:
 			s.log.Warn("a log's destination takes nothing; trying again", "error", err)
 		}
 		pause(ctx, delay, nil)

@@ -168,7 +168,7 @@ func containerDocument(v version, r agent.Record, container string, f observe.Fa
 			d.RestartCount = &c.Restarts
 		}
 	}
-	d.DockerName = dockerName(&r.Task, doc.Name, d.DockerID)
+	d.DockerName = protocol.DockerName(r.Task.Family, r.Task.Version, doc.Name, d.DockerID)
 	d.Ports = ports(v, r.Life.Bindings, container)
 	network := Network{NetworkMode: cmp.Or(r.Task.NetworkMode, "bridge")}
 	for _, a := range f.Addresses {
@@ -258,20 +258,6 @@ func labels(task *protocol.Task, container string, own map[string]string) map[st
 		"com.amazonaws.ecs.cluster":                 name(task.ClusterARN),
 	})
 	return all
-}
-
-// dockerName is built as ECS's agent builds it: ecs-FAMILY-REVISION-CONTAINER-ID.
-func dockerName(task *protocol.Task, container, id string) string {
-	if id == "" {
-		return ""
-	}
-	reduced := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return -1
-	}, container)
-	return "ecs-" + task.Family + "-" + task.Version + "-" + reduced + "-" + id[:min(len(id), 20)]
 }
 
 // docker reads a container's Docker documents. What cannot be read says nothing here: its container does not start.

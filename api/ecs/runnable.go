@@ -152,7 +152,7 @@ var restrictedInDefinition = map[string][]string{
 	"networkMode": {string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
 	"volumes.dockerVolumeConfiguration.driver":               {"local"},
 	"volumes.efsVolumeConfiguration.authorizationConfig.iam": {string(types.EFSAuthorizationConfigIAMDisabled)},
-	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs)},
+	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs), string(types.LogDriverFluentd)},
 }
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
@@ -182,7 +182,7 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements.value":                  "a number; ALL is refused",
 	"containerDefinitions.interactive":                                 "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters.swappiness":                  "on nodes with cgroup version 1, as in ECS",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another, fluentd",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.
