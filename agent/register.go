@@ -130,7 +130,7 @@ func (s *session) attributes() []types.Attribute {
 	if s.config.Cluster == "" {
 		with["havn.every-cluster"] = "true"
 	}
-	for _, name := range slices.Concat(capabilities, logCapabilities, confinements()) {
+	for _, name := range slices.Concat(capabilities, logCapabilities, journalCapability(), confinements()) {
 		with[name] = ""
 	}
 	maps.Copy(with, s.config.Attributes)

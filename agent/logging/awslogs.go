@@ -100,8 +100,11 @@ func code(err error) string {
 	return ""
 }
 
-// refused reports whether CloudWatch Logs has said no to what was asked for, so that trying again is of no use.
+// refused reports whether a destination has said no to what was asked for, so that trying again is of no use.
 func refused(err error) bool {
+	if answer, ok := errors.AsType[*splunkRefusal](err); ok {
+		return answer.final()
+	}
 	var coded smithy.APIError
 	return errors.As(err, &coded) && coded.ErrorFault() != smithy.FaultServer &&
 		!retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool()
@@ -146,7 +149,7 @@ func (a *awslogs) Close() error { return nil }
 func puts(batch []Message) (all [][]types.InputLogEvent) {
 	var events []types.InputLogEvent
 	for _, m := range batch {
-		for _, part := range parts(m.Text) {
+		for _, part := range parts(m.Text, maxEventLength) {
 			events = append(events, types.InputLogEvent{Message: aws.String(part), Timestamp: aws.Int64(m.Time.UnixMilli())})
 		}
 	}
@@ -168,10 +171,10 @@ func puts(batch []Message) (all [][]types.InputLogEvent) {
 
 // parts divides a text into what one event can hold, between characters. An event holds one at least, so that an empty
 // line, which Docker leaves out, has none.
-func parts(text []byte) (all []string) {
-	for len(text) > maxEventLength {
-		end := maxEventLength
-		for end > maxEventLength-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+func parts(text []byte, limit int) (all []string) {
+	for len(text) > limit {
+		end := limit
+		for end > limit-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 			end--
 		}
 		all = append(all, string(text[:end]))

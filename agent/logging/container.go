@@ -3,6 +3,7 @@ package logging
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -54,6 +55,19 @@ func (c Container) option(name string) string {
 		return ""
 	}
 	return c.Config.Config[name]
+}
+
+// flag is an option that is true or false, and what it is without saying.
+func (c Container) flag(name string, otherwise bool) (bool, error) {
+	text := c.option(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("the log option %s %q is neither true nor false", name, text)
+	}
+	return on, nil
 }
 
 // Spool is how the shim writes the container's output.
@@ -132,7 +146,7 @@ func (c Container) extra() (map[string]string, error) {
 	for _, kind := range []struct {
 		option string
 		values map[string]string
-	}{{"labels", c.Labels}, {"env", c.Environment}} {
+	}{{"labels", c.labels()}, {"env", c.Environment}} {
 		for _, name := range strings.Split(c.option(kind.option), ",") {
 			if value, ok := kind.values[name]; ok {
 				extra[name] = value
@@ -151,6 +165,16 @@ func (c Container) extra() (map[string]string, error) {
 		}
 	}
 	return extra, nil
+}
+
+// labels are the user's, and those that ECS gives every container. Amazon ECS developer guide, "Container labels".
+func (c Container) labels() map[string]string {
+	all := map[string]string{
+		"com.amazonaws.ecs.cluster": c.ClusterARN, "com.amazonaws.ecs.container-name": c.Name, "com.amazonaws.ecs.task-arn": c.TaskARN,
+		"com.amazonaws.ecs.task-definition-family": c.Family, "com.amazonaws.ecs.task-definition-version": c.Version,
+	}
+	maps.Copy(all, c.Labels)
+	return all
 }
 
 // tag is the option of that name, with its template filled in; without the option, the first 12 digits of the

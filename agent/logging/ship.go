@@ -30,7 +30,9 @@ type Config struct {
 	// Havn's own.
 	Endpoint, Region string
 	Credentials      aws.CredentialsProvider
-	Log              *slog.Logger
+	// Journal is the socket of systemd's journal; empty: where it always is.
+	Journal string
+	Log     *slog.Logger
 }
 
 // Shipper ships the logs of all containers of a node.
@@ -57,33 +59,51 @@ func (s *Shipper) Close() error { return s.watch.close() }
 // Prepare is called before the container's process starts. What it returns keeps it from starting; a destination that
 // does not answer does not.
 func (s *Shipper) Prepare(ctx context.Context, c Container) error {
-	var err error
-	switch c.Driver() {
-	case "awslogs":
-		var d *awslogs
-		if d, err = s.awslogs(c); err == nil {
-			err = d.prepare(ctx)
-		}
-	case "fluentd":
-		_, err = newFluentd(c)
-		if err != nil {
-			return fmt.Errorf("failed to initialize logging driver: %w", err)
-		}
-	}
-	if err == nil || ctx.Err() == nil && !refused(err) {
+	if !c.Ships() {
 		return nil
 	}
-	return fmt.Errorf("failed to initialize logging driver: %w", err)
+	d, err := s.open(c)
+	if err != nil {
+		return fmt.Errorf("failed to initialize logging driver: %w", err)
+	}
+	if p, ok := d.(interface{ prepare(context.Context) error }); ok {
+		attempt, cancel := context.WithTimeout(ctx, sendTime)
+		err = p.prepare(attempt)
+		cancel()
+		if err != nil && ctx.Err() == nil && !refused(err) {
+			s.config.Log.Warn("a log's destination does not answer; its container starts", "task", c.TaskARN, "container", c.Name,
+				"driver", c.Driver(), "error", err)
+			err = nil
+		}
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return fmt.Errorf("failed to initialize logging driver: %w", err)
+	}
+	return nil
 }
 
-func (s *Shipper) open(c Container) (driver, error) {
+// open returns the container's driver, which reaches out to its destination only when there is something to send.
+func (s *Shipper) open(c Container) (d driver, err error) {
 	switch c.Driver() {
 	case "awslogs":
-		return s.awslogs(c)
+		d, err = s.awslogs(c)
 	case "fluentd":
-		return newFluentd(c)
+		d, err = newFluentd(c)
+	case "syslog":
+		d, err = newSyslog(c)
+	case "journald":
+		d, err = newJournald(c, s.config.Journal)
+	case "gelf":
+		d, err = newGELF(c)
+	case "splunk":
+		d, err = newSplunk(c)
+	default:
+		err = fmt.Errorf("logger: no log driver named '%s' is registered", c.Driver())
 	}
-	return nil, fmt.Errorf("logger: no log driver named '%s' is registered", c.Driver())
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // Limits of what is under way at once, in a driver and on its way there.

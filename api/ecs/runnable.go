@@ -152,7 +152,8 @@ var restrictedInDefinition = map[string][]string{
 	"networkMode": {string(types.NetworkModeBridge), string(types.NetworkModeHost), string(types.NetworkModeNone)},
 	"volumes.dockerVolumeConfiguration.driver":               {"local"},
 	"volumes.efsVolumeConfiguration.authorizationConfig.iam": {string(types.EFSAuthorizationConfigIAMDisabled)},
-	"containerDefinitions.logConfiguration.logDriver":        {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs), string(types.LogDriverFluentd)},
+	"containerDefinitions.logConfiguration.logDriver": {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs), string(types.LogDriverFluentd),
+		string(types.LogDriverSyslog), string(types.LogDriverJournald), string(types.LogDriverGelf), string(types.LogDriverSplunk)},
 }
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
@@ -182,7 +183,8 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements.value":                  "a number; ALL is refused",
 	"containerDefinitions.interactive":                                 "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters.swappiness":                  "on nodes with cgroup version 1, as in ECS",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another, fluentd",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd",
+	"containerDefinitions.logConfiguration.options":                    "of each driver; refused are labels and env of syslog, gelf-tcp-* of gelf, and what concerns another kind of address",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.

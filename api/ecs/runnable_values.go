@@ -27,6 +27,9 @@ func unsupportedValues(containers []types.ContainerDefinition) []string {
 				refuse("resourceRequirements", "GPU ALL")
 			}
 		}
+		for _, option := range unsupportedLogOptions(c.LogConfiguration) {
+			refuse("logConfiguration.options", option)
+		}
 	}
 	return found
 }
