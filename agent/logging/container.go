@@ -57,6 +57,9 @@ func (c Container) option(name string) string {
 	return c.Config.Config[name]
 }
 
+// dockerName is the container's name as Docker's drivers tell it where the ECS agent runs containers.
+func (c Container) dockerName() string { return protocol.DockerName(c.Family, c.Version, c.Name, c.ID) }
+
 // flag is an option that is true or false, and what it is without saying.
 func (c Container) flag(name string, otherwise bool) (bool, error) {
 	text := c.option(name)

@@ -63,7 +63,7 @@ func newGELF(c Container) (*gelf, error) {
 	if g.fields["_tag"], err = c.tag(""); err != nil {
 		return nil, err
 	}
-	g.fields["_container_id"], g.fields["_container_name"], g.fields["_image_name"] = c.ID, c.Name, c.Image
+	g.fields["_container_id"], g.fields["_container_name"], g.fields["_image_name"] = c.ID, c.dockerName(), c.Image
 	return g, nil
 }
 

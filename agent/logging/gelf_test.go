@@ -84,6 +84,7 @@ func TestGELFMessages(t *testing.T) {
 		c := container(t, "gelf", map[string]string{"gelf-address": "udp://h:1", "gelf-compression-type": kind, "labels": "com.amazonaws.ecs.task-arn,own",
 			"env": "E", "tag": "{{.Name}}"})
 		c.Labels, c.Environment = map[string]string{"own": "o"}, map[string]string{"E": "e", "SECRET": "s"}
+		c.Family, c.Version = "web", "3"
 		g, err := newGELF(c)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +111,7 @@ func TestGELFMessages(t *testing.T) {
 				got += said["short_message"].(string)
 				delete(said, "short_message")
 				delete(said, "host")
-				want := `{"_E":"e","_com.amazonaws.ecs.task-arn":"` + c.TaskARN + `","_container_id":"` + c.ID + `","_container_name":"c",` +
+				want := `{"_E":"e","_com.amazonaws.ecs.task-arn":"` + c.TaskARN + `","_container_id":"` + c.ID + `","_container_name":"ecs-web-3-c-0a0a0a0a0a0a0a0a0a0a",` +
 					`"_image_name":"img","_own":"o","_tag":"c","level":3,"timestamp":1767323045,"version":"1.1"}`
 				if rest, err := json.Marshal(said); err != nil || string(rest) != want {
 					t.Errorf("%s, %v, want %s", rest, err, want)

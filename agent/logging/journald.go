@@ -47,7 +47,7 @@ func newJournald(c Container, socket string) (*journald, error) {
 		}
 	}
 	for _, field := range [][2]string{
-		{"CONTAINER_ID", c.ID[:min(12, len(c.ID))]}, {"CONTAINER_ID_FULL", c.ID}, {"CONTAINER_NAME", c.Name},
+		{"CONTAINER_ID", c.ID[:min(12, len(c.ID))]}, {"CONTAINER_ID_FULL", c.ID}, {"CONTAINER_NAME", c.dockerName()},
 		{"CONTAINER_TAG", tag}, {"IMAGE_NAME", c.Image}, {"SYSLOG_IDENTIFIER", tag},
 	} {
 		j.fields = appendField(j.fields, field[0], field[1])

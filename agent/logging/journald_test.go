@@ -74,6 +74,7 @@ func TestJournalEntries(t *testing.T) {
 	defer conn.Close()
 	c := container(t, "journald", map[string]string{"labels": "__own.label", "tag": "it"})
 	c.Labels = map[string]string{"__own.label": "o=\n"}
+	c.Family, c.Version = "web", "3"
 	j, err := newJournald(c, socket)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +93,7 @@ func TestJournalEntries(t *testing.T) {
 			t.Errorf("%d bytes have become %d", len(text), len(got["MESSAGE"]))
 		}
 		delete(got, "MESSAGE")
-		want := map[string]string{"CONTAINER_ID": c.ID[:12], "CONTAINER_ID_FULL": c.ID, "CONTAINER_NAME": "c", "CONTAINER_TAG": "it", "IMAGE_NAME": "img",
+		want := map[string]string{"CONTAINER_ID": c.ID[:12], "CONTAINER_ID_FULL": c.ID, "CONTAINER_NAME": "ecs-web-3-c-0a0a0a0a0a0a0a0a0a0a", "CONTAINER_TAG": "it", "IMAGE_NAME": "img",
 			"OWN_LABEL": "o=\n", "PRIORITY": "3", "SYSLOG_IDENTIFIER": "it", "SYSLOG_TIMESTAMP": "2026-01-02T03:04:05Z"}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
