@@ -135,15 +135,16 @@ func (s *server) serveACS(w http.ResponseWriter, r *http.Request) {
 		s.heard <- heard{what: "connect refused"}
 		return
 	}
+	s.mu.Lock() // until it is heard: the agent connects for its telemetry as soon as this is accepted
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
+		s.mu.Unlock()
 		s.Errorf("accept: %v", err)
 		return
 	}
-	s.mu.Lock()
 	s.conn = conn
-	s.mu.Unlock()
 	s.heard <- heard{what: "connect", query: r.URL.Query(), auth: r.Header.Get("Authorization")}
+	s.mu.Unlock()
 	for {
 		_, frame, err := conn.Read(context.Background())
 		if err != nil {
