@@ -114,7 +114,7 @@ func TestWhyNothingRuns(t *testing.T) {
 	}
 	h.define("sleeper", box("c", "sleep 1000"))
 	task, left := h.run("sleeper"), h.run("sleeper")
-	ailing := box("c", "sleep 1000")
+	ailing := box("c", "echo I feel unwell; echo very >&2; sleep 1000")
 	unhealthy(nil, &ailing)
 	h.define("ailing", ailing)
 	sick := h.run("ailing")
@@ -125,7 +125,8 @@ func TestWhyNothingRuns(t *testing.T) {
 	}
 	h.stopped(task)
 	said := string(h.why(sick))
-	for _, want := range []string{": RUNNING\n", "health c  became UNHEALTHY: nobody is at home\n", "Because: the health check failed, and said: nobody is at home (unhealthy).\nTry: "} {
+	for _, want := range []string{": RUNNING\n", "health c  became UNHEALTHY: nobody is at home\n", "Because: the health check failed, and said: nobody is at home (unhealthy).\nTry: ",
+		"\nThe last that container c wrote:\n  I feel unwell\n  very\n"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("havn why of a task that is not well: %q is not in\n%s", want, said)
 		}

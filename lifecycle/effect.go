@@ -23,7 +23,8 @@ const (
 	// Wait lasts as long as the process of a round runs. Its result is the exit.
 	Wait Verb = "wait"
 	// Probe runs the container's health check once, in the container, for at most Timeout. It succeeds
-	// with whatever exit code that ended; it fails if it could not be run.
+	// with whatever exit code that ended, and with -1 where it could not be run, or took too long: that, too,
+	// is a probe that failed. It has a reason only where the effect itself could not be begun.
 	Probe Verb = "probe"
 	// Stop sends the stop signal, waits Grace, then kills. Its result says that the process is gone; the
 	// exit itself is Wait's to tell. To stop what does not run, or never ran, is success.
@@ -42,6 +43,11 @@ const (
 	// Discard deletes what is left of a stopped task on the node: its logs and folders.
 	Discard Verb = "discard"
 )
+
+// Verbs are all of them.
+func Verbs() []Verb {
+	return []Verb{Connect, Pull, Create, Start, Wait, Probe, Stop, Remove, Ship, Drain, Disconnect, Discard}
+}
 
 // Effect is one piece of work that should be under way. Effects are comparable: the shell keeps a map of
 // those that are running.
@@ -75,7 +81,7 @@ type Result struct {
 	FinishedAt  time.Time // Pull: work ended; Wait: the process ended
 	Digest      string    // Pull: sha256:... of the image, empty if it never had a registry's
 	RuntimeID   string    // Create: id of the container in the runtime, 64 hex
-	ExitCode    int       // Wait, Probe; of a probe that took too long, -1
+	ExitCode    int       // Wait, Probe; of a probe that could not be run or took too long, -1
 	Output      string    // Probe: what it wrote, at least the first MaxOutput bytes
 	OutOfMemory bool      // Wait: the kernel killed the process for its memory limit
 	// ExitReason says of an exit what its code cannot, as ECS words it; empty where the code says all. For Wait.

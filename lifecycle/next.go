@@ -18,9 +18,9 @@ func (t Task) Next(now time.Time) (want []Effect, wake time.Time) {
 		switch {
 		case !c.mayPrint():
 		case c.Phase != Removed:
-			w.add(Effect{Verb: Ship, Container: c.Name})
+			w.retry(c.ShipRetry, Effect{Verb: Ship, Container: c.Name})
 		case t.Last != Stopped || now.Before(discard): // else it has had its time
-			w.add(Effect{Verb: Drain, Container: c.Name})
+			w.retry(c.ShipRetry, Effect{Verb: Drain, Container: c.Name})
 		}
 	}
 	switch {

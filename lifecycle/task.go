@@ -98,9 +98,11 @@ type Container struct {
 	Retry         Retry     `json:",omitzero"`
 	Health        Health    `json:",omitzero"`
 	Shipped       bool      `json:",omitempty"` // all that it printed has been shipped, or given up
+	ShipRetry     Retry     `json:",omitzero"`  // of Ship, then of Drain
 }
 
-// Retry remembers the failures of an effect that must succeed one day: Stop, Remove, Disconnect, Discard.
+// Retry remembers the failures of an effect that must succeed one day: Stop, Remove, Ship, Drain,
+// Disconnect, Discard.
 type Retry struct {
 	Failures int
 	At       time.Time // not before
@@ -291,8 +293,17 @@ func (c *Container) observe(r Result, running bool, now time.Time) {
 		case failed:
 			c.Retry = c.Retry.failed(now)
 		}
-	case verb == Drain && c.Phase == Removed:
-		c.Shipped = c.Shipped || done
+	case verb == Ship && c.mayPrint() && c.Phase != Removed:
+		if failed {
+			c.ShipRetry = c.ShipRetry.failed(now)
+		}
+	case verb == Drain && c.mayPrint() && c.Phase == Removed:
+		switch {
+		case done:
+			c.Shipped, c.ShipRetry = true, Retry{}
+		case failed:
+			c.ShipRetry = c.ShipRetry.failed(now)
+		}
 	case verb == Remove && c.Phase == Ended:
 		switch {
 		case done:

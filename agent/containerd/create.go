@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,19 +264,13 @@ func labelsOf(
 			labels[key] = value
 		}
 	}
-	for key, value := range map[string]string{
-		"com.amazonaws.ecs.task-arn":                task.ARN,
-		"com.amazonaws.ecs.container-name":          c.Name,
-		"com.amazonaws.ecs.task-definition-family":  task.Family,
-		"com.amazonaws.ecs.task-definition-version": task.Version,
-		"com.amazonaws.ecs.cluster":                 task.ClusterARN,
-		labelTask:                                   task.ARN,
-		labelContainer:                              c.Name,
-		labelStopSignal:                             image.config.Config.StopSignal,
-		labelDigest:                                 image.digest(),
-	} {
-		labels[key] = value
-	}
+	maps.Copy(labels, task.Labels(c.Name))
+	maps.Copy(labels, map[string]string{
+		labelTask:       task.ARN,
+		labelContainer:  c.Name,
+		labelStopSignal: image.config.Config.StopSignal,
+		labelDigest:     image.digest(),
+	})
 	if len(docker.config.Labels) == 0 {
 		return labels, nil, nil
 	}

@@ -31,15 +31,18 @@ const (
 	daemonSays  = "Error response from daemon: "
 )
 
-// The names of errors that ECS's agent uses.
+// The names of errors that ECS's agent uses; it ships no logs itself, so of that one the name is ours. Every verb has one.
 var errorName = map[lifecycle.Verb]string{
 	lifecycle.Connect:    "ContainerNetworkingError",
 	lifecycle.Pull:       "CannotPullContainerError",
 	lifecycle.Create:     "CannotCreateContainerError",
 	lifecycle.Start:      "CannotStartContainerError",
 	lifecycle.Wait:       "CannotInspectContainerError",
+	lifecycle.Probe:      "CannotInspectContainerError",
 	lifecycle.Stop:       "CannotStopContainerError",
 	lifecycle.Remove:     "CannotRemoveContainerError",
+	lifecycle.Ship:       "CannotShipContainerLogError",
+	lifecycle.Drain:      "CannotShipContainerLogError",
 	lifecycle.Disconnect: "ContainerNetworkingError",
 	lifecycle.Discard:    "CannotRemoveContainerError",
 }

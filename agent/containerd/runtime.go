@@ -32,7 +32,7 @@ type Config struct {
 	RuntimeDir string // does not. A short path: sockets are in it
 	// Name is 8 hex digits derived from the data folder. What is ours in the kernel is named by it.
 	Name string
-	// Environment returns a container\'s environment with what the node has to say in it; nil says nothing.
+	// Environment returns a container's environment with what the node has to say in it; nil says nothing.
 	Environment func(task *protocol.Task, container string, env []string) []string
 	// ShimPath, RuncPath and InitPath name the three programs; empty means beside this program, else in PATH. InitPath
 	// is looked at when a task first needs it.

@@ -250,13 +250,7 @@ func labels(task *protocol.Task, container string, own map[string]string) map[st
 	if all == nil {
 		all = map[string]string{}
 	}
-	maps.Copy(all, map[string]string{
-		"com.amazonaws.ecs.task-arn":                task.ARN,
-		"com.amazonaws.ecs.container-name":          container,
-		"com.amazonaws.ecs.task-definition-family":  task.Family,
-		"com.amazonaws.ecs.task-definition-version": task.Version,
-		"com.amazonaws.ecs.cluster":                 name(task.ClusterARN),
-	})
+	maps.Copy(all, task.Labels(container))
 	return all
 }
 

@@ -147,29 +147,37 @@ func (p *logPrinter) printThere(log *jsonfile.Reader) error {
 	if p.tail < 0 {
 		return p.printNext(log)
 	}
-	var last []jsonfile.Line // with the parts of p.tail lines, and at times of twice as many
-	for whole := 0; ; {
-		line, err := log.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		last = append(last, line)
-		if bytes.HasSuffix(line.Log, []byte("\n")) {
-			whole++
-		}
-		if whole > 2*p.tail {
-			last, whole = endOf(last, p.tail), p.tail
-		}
+	last, err := lastOf(log, p.tail)
+	if err != nil {
+		return err
 	}
-	for _, line := range endOf(last, p.tail) {
+	for _, line := range last {
 		if err := p.print(line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lastOf reads up to the end of what is there, and returns the last n lines.
+func lastOf(log *jsonfile.Reader, n int) ([]jsonfile.Line, error) {
+	var last []jsonfile.Line // with the parts of n lines, and at times of twice as many
+	for whole := 0; ; {
+		line, err := log.Next()
+		if errors.Is(err, io.EOF) {
+			return endOf(last, n), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		last = append(last, line)
+		if bytes.HasSuffix(line.Log, []byte("\n")) {
+			whole++
+		}
+		if whole > 2*n {
+			last, whole = endOf(last, n), n
+		}
+	}
 }
 
 // endOf is the end of lines, from where n of them begin. What has no end yet is one, too.

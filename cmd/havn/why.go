@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"havn/agent/containerd"
+	"havn/agent/logging/jsonfile"
 	"havn/cause"
 	"havn/lifecycle"
 	"havn/state"
@@ -176,7 +177,7 @@ func (a whyAsked) answer(r *state.Reader) (whyAnswer, error) {
 // find tells the story of a task that is there, or finds the one that was kept.
 func (a whyAsked) find(r *state.Reader, ref string) (state.Story, error) {
 	if strings.Contains(ref, ":service/") {
-		return state.Story{}, fmt.Errorf("%s is a service: services come with issue 4", ref)
+		return state.Story{}, fmt.Errorf("%s is a service: havn why knows tasks only; there are no services yet", ref)
 	}
 	prefix := lastPart(ref)
 	found := map[string]func() state.Story{}
@@ -192,7 +193,7 @@ func (a whyAsked) find(r *state.Reader, ref string) (state.Story, error) {
 	}
 	switch {
 	case prefix == "" || len(found) == 0:
-		return state.Story{}, fmt.Errorf("nothing is known of a task %s; see: havn ps --all, or havn why without a task. If it is a service: services come with issue 4", ref)
+		return state.Story{}, fmt.Errorf("nothing is known of a task %s; see: havn ps --all, or havn why without a task. havn why knows tasks only; there are no services yet", ref)
 	case len(found) > 1:
 		return state.Story{}, fmt.Errorf("%d tasks begin with %s; give more of the id", len(found), prefix)
 	}
@@ -252,29 +253,25 @@ func (a whyAsked) told(s state.Story) whyStory {
 		row.Steps = append(row.Steps, whyStep{What: step.What, At: step.At, Seconds: step.Took.Seconds(), Container: step.Container, Text: step.Text})
 	}
 	if s.Suspect != "" && len(a.tasks) > 0 {
-		row.LastWords = lastWords(a.home.path("logs", lastPart(s.TaskARN), s.Suspect+".log"))
+		row.LastWords = lastWords(containerd.LogPath(a.home.dir, s.TaskARN, s.Suspect))
 	}
 	return row
 }
 
 // lastWords are the last lines of a container's log, where it is on this machine and still there.
 func lastWords(file string) []string {
-	f, err := os.Open(file)
-	if err != nil {
+	log := jsonfile.NewReader(file, jsonfile.Position{})
+	defer log.Close()
+	last, err := lastOf(log, maxLastWords)
+	if err != nil || len(last) == 0 {
 		return nil
 	}
-	defer f.Close()
-	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == 0 {
-		return nil
-	} else if _, err := f.Seek(max(0, size-maxLastBytes), io.SeekStart); err != nil {
-		return nil
+	var text []byte
+	for _, line := range last {
+		text = append(text, line.Log...)
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxLastBytes))
-	if err != nil {
-		return nil
-	}
-	lines := strings.Split(strings.TrimRight(strings.Map(printable, string(content)), "\n"), "\n")
-	return lines[max(0, len(lines)-maxLastWords):]
+	text = text[max(0, len(text)-maxLastBytes):]
+	return strings.Split(strings.TrimRight(strings.Map(printable, string(text)), "\n"), "\n")
 }
 
 // printable takes from a program's output what a terminal could take for a command.
