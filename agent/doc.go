@@ -31,6 +31,6 @@
 // asks the Runtime what it holds, and asks Core for a plan as on any other day: running containers are
 // waited for again, and what nobody assigned is removed.
 //
-// Telemetry (TCS) tells of the health of containers: a change at once, everything now and then. No metrics are
-// sent.
+// Telemetry (TCS) tells of the health of containers and of the machine's own condition: a change at once, everything
+// now and then. No metrics are sent.
 package agent

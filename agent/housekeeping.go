@@ -15,13 +15,23 @@ const housekeepEvery = time.Minute
 func (l *loop) housekeep(ctx context.Context, keeper Housekeeper) {
 	tick := time.NewTicker(housekeepEvery)
 	defer tick.Stop()
+	was := false // full, when it was last told
 	for {
 		full, err := keeper.Housekeep(ctx, time.Now())
 		if err != nil && ctx.Err() == nil {
 			l.log.Warn("cannot keep the disk tidy", "error", err)
 		}
-		if full {
+		switch {
+		case err != nil: // nobody knows
+		case full && !was:
 			l.log.Warn("the disk is full: what stopped tasks have left is discarded, and no new tasks are taken")
+		case !full && was:
+			l.log.Info("there is room on the disk again: new tasks are taken")
+		}
+		if err == nil {
+			was = full
+		}
+		if full {
 			l.post(ctx, func(time.Time) { l.core.MakeRoom() })
 		}
 		if err == nil {

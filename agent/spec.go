@@ -46,11 +46,11 @@ func specs(t *protocol.Task) (all []lifecycle.Spec, refused string) {
 			}
 		}
 		spec.DependsOn = dependencies(&c)
-		if l := host.LogConfig; l != nil && l.Type == "awsfirelens" && router != "" && router != c.Name {
+		if host.LogConfig.Driver() == "awsfirelens" && router != "" && router != c.Name {
 			spec.DependsOn = append(spec.DependsOn, lifecycle.Dependency{On: router, Until: lifecycle.UntilStarted})
 			spec.Router = router
 		}
-		spec.Ships = host.LogConfig != nil && host.LogConfig.Type != "" && host.LogConfig.Type != "json-file"
+		spec.Ships = host.LogConfig.Ships()
 		if spec.Restart, refused = restartPolicy(c.RestartPolicy); refused == "" {
 			spec.Check, refused = healthCheck(config.Healthcheck)
 		}

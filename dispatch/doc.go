@@ -20,9 +20,9 @@
 // STOPPED; an agent takes a repeated task for a wish it already has.
 //
 // Package dispatch is the one writer of a node's Connected, ConnectedAt, AgentVersion, AgentHash,
-// DockerVersion and Timeline. One process at a time serves all nodes of a state, and it starts with
+// DockerVersion, Timeline and Condition. One process at a time serves all nodes of a state, and it starts with
 // every node disconnected.
 //
 // Telemetry (TCS) is accepted, checked and acknowledged. The health of containers is written on the record of
-// their task, of which that field is dispatch's own; metrics are dropped: nobody asks for them yet.
+// their task, of which that field is dispatch's own, and the machine's condition on that of the node; metrics are dropped: nobody asks for them yet.
 package dispatch

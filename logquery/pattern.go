@@ -44,7 +44,6 @@ const (
 //
 // The zero Pattern, as the empty one, matches everything. A Pattern is immutable.
 type Pattern struct {
-	text string
 	root matcher
 }
 
@@ -53,9 +52,6 @@ type matcher interface {
 	match(message string) bool
 	extract(message string) (values map[string]string, matches bool)
 }
-
-// String is the text that the pattern was parsed from.
-func (p Pattern) String() string { return p.text }
 
 // Match says whether the pattern wants an event with this message.
 func (p Pattern) Match(message string) bool { return p.root == nil || p.root.match(message) }
@@ -106,7 +102,7 @@ func ParsePattern(text string) (Pattern, error) {
 	if p.err != nil {
 		return Pattern{}, p.err
 	}
-	return Pattern{text, root}, nil
+	return Pattern{root}, nil
 }
 
 const invalidPattern = "Invalid filter pattern"

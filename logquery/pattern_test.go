@@ -257,7 +257,7 @@ func FuzzParsePattern(f *testing.F) {
 			return
 		}
 		values, ok := p.Extract(message)
-		if p.String() != text || ok != p.Match(message) || !ok && values != nil {
+		if ok != p.Match(message) || !ok && values != nil {
 			t.Fatalf("%q of %q: Match says %v, Extract says %v with %v", text, message, !ok, ok, values)
 		}
 	})

@@ -40,14 +40,10 @@ const MaxRows = 10000
 // The commands pattern, diff, anomaly, unmask, join, lookup and others, subqueries
 // and SOURCE are not known, and refused by name. The zero Query cannot be run.
 type Query struct {
-	text     string
 	segments []segment
 	display  []string // the columns to show, when a command says which
 	limited  bool     // has a limit command
 }
-
-// String is the text that the query was parsed from.
-func (q Query) String() string { return q.text }
 
 // segment is a run of commands that look at one row at a time, and how it ends.
 type segment struct {
@@ -111,7 +107,7 @@ func ParseQuery(text string) (Query, error) {
 	if utf8.RuneCountInString(text) > MaxQuery {
 		return Query{}, &QueryError{text, len(text), len(text), fmt.Sprintf("a query has at most %d characters", MaxQuery)}
 	}
-	p := &queryParser{lexer: queryLexer{text: text}, query: Query{text: text}}
+	p := &queryParser{lexer: queryLexer{text: text}}
 	p.next()
 	p.commands()
 	if p.err != nil {

@@ -39,8 +39,6 @@ type Field struct{ Name, Value string }
 // Statistics say how much a query saw.
 type Statistics struct {
 	RecordsMatched float64 // events that the filters let through
-	RecordsScanned float64
-	BytesScanned   float64 // of their messages
 }
 
 // Run evaluates the query over events, which may come in any order; of rows that are
@@ -68,8 +66,6 @@ func (q Query) Run(options Options, events iter.Seq2[Event, error]) (Result, err
 		if err != nil {
 			return Result{}, err
 		}
-		run.statistics.RecordsScanned++
-		run.statistics.BytesScanned += float64(len(event.Message))
 		*r = row{run: run, event: &event, bound: r.bound[:0], nodes: r.nodes, keys: r.keys[:0], place: r.place + 1}
 		more := sink.push(r)
 		if run.err != nil {

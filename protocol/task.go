@@ -219,3 +219,14 @@ type LogConfig struct {
 	Type   string            `json:"Type"`
 	Config map[string]string `json:"Config,omitempty"`
 }
+
+// Driver is the name of the log driver; where nothing is said, nil too, it is json-file.
+func (l *LogConfig) Driver() string {
+	if l == nil || l.Type == "" {
+		return "json-file"
+	}
+	return l.Type
+}
+
+// Ships reports whether the output has a destination beyond the files on the node.
+func (l *LogConfig) Ships() bool { return l.Driver() != "json-file" }

@@ -39,12 +39,8 @@ type ContainerHealth struct {
 	Message string `json:"statusMessage,omitempty"`
 }
 
-// The limits of a HealthReport: MaxHealthTasks as the stock agent has it; MaxHealthMessage, in characters,
-// keeps a report of that many tasks well under MaxFrame.
-const (
-	MaxHealthTasks   = 10
-	MaxHealthMessage = 1024
-)
+// MaxHealthTasks is how many tasks a HealthReport tells of, as the stock agent has it.
+const MaxHealthTasks = 10
 
 func (*HealthReport) kind() string { return "PublishHealthRequest" }
 

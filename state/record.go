@@ -10,7 +10,8 @@ import (
 
 // What a user said is carried in the SDK's own types and never modified; what was decided or observed is
 // a small plain field beside it. Each record says who writes which of its fields: a field has one writer, or
-// two of which the record says when each may. The simulation checks every commit against this.
+// two of which the record says when each may. The simulation checks its every commit against this (sim/audit.go); it
+// makes no log groups, log streams and account settings, whose one writer nothing checks.
 
 // The tables. The number is the version of the record's format.
 var (

@@ -40,15 +40,10 @@ const (
 )
 
 // Driver is the driver's name.
-func (c Container) Driver() string {
-	if c.Config == nil || c.Config.Type == "" {
-		return "json-file"
-	}
-	return c.Config.Type
-}
+func (c Container) Driver() string { return c.Config.Driver() }
 
 // Ships reports whether the driver has a destination beyond the spool.
-func (c Container) Ships() bool { return c.Driver() != "json-file" }
+func (c Container) Ships() bool { return c.Config.Ships() }
 
 func (c Container) option(name string) string {
 	if c.Config == nil {

@@ -2,7 +2,7 @@
 //
 //	container -> shim --jsonfile.Writer--> CONTAINER.log[.N] --jsonfile.Reader--> Ship -> driver -> destination
 //	                                             ^                                 |
-//	                                             +------- CONTAINER.cursor <-------+
+//	                                             +----- CONTAINER.log-cursor <-----+
 //
 // Words:
 //

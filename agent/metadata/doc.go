@@ -3,7 +3,7 @@
 //
 //	container -- GET /v4/ID/task --> firewall (agent/network) --> this server
 //	                                                                | which container has that ID? (id.go)
-//	                                                                | does it ask from there?      (caller.go)
+//	                                                                | does it ask from there?      (server.go)
 //	                                        agent (Inquiry) <-------+--> Runtime: facts, samples
 //	                                                                +--> the server's API: tags, protection
 //

@@ -85,7 +85,7 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 			return nil, err
 		}
 	}
-	if n.lock, err = lockFile(filepath.Join(c.StateDir, "lock")); err != nil {
+	if n.lock, err = lockFile(ctx, filepath.Join(c.StateDir, "lock")); err != nil {
 		return nil, err
 	}
 	if n.endpoints, err = n.records.read(c.Log); err != nil {
@@ -150,22 +150,30 @@ func hash(s string) uint32 {
 // program: until that has begun, it has a copy.
 const lockPatience = time.Second
 
-func lockFile(path string) (*os.File, error) {
+func lockFile(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 100) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
-			break
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	again := time.NewTicker(lockPatience / 100)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
 		}
-	}
-	if err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			select {
+			case <-again.C:
+				continue
+			case <-ctx.Done():
+			}
+		}
 		f.Close()
 		return nil, fmt.Errorf("another process has %s: %w", path, err)
 	}
-	return f, nil
 }
 
 // adopt makes kernel and sockets agree with the records.

@@ -35,8 +35,9 @@ func coverage(apis ...*wire.API) string {
 What Havn does of the AWS APIs. This page is generated from the code that answers the requests
 (` + "`go generate ./api/ecs`" + `), and a test fails when it is out of date.
 
-Nothing is silently ignored. An operation that is not done answers UnknownOperationException. A member of a
-task definition, or of RunTask and StartTask, is one of three:
+An operation that is not done answers UnknownOperationException. Of ECS nothing is silently ignored: a member of a
+task definition, or of RunTask and StartTask, is one of three, and is listed below. Of CloudWatch Logs operations are
+listed, and not their members: one that is refused is refused by name.
 
 - **acted on**: it does what AWS says that it does;
 - **stored**: it is checked, kept and described, and there is no more to do, for the reason given;
