@@ -49,8 +49,9 @@ var mayImport = map[string]struct {
 	"agent/metadata":    {[]string{"agent", "agent/network", "agent/observe", "lifecycle", "protocol"}, "one thing: what a container asks about itself; it decides nothing"},
 	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile"}, "from a container's files to a destination; when, others say"},
 	"agent/volume":      {[]string{"protocol"}, "one thing: a container's volumes"},
+	"agent/firelens":    {nil, "pure: what a log router is to do in, its configuration out"},
 	"agent/bucket":      {nil, "one thing: what stands for S3"},
-	"agent/containerd":  {[]string{"lifecycle", "protocol", "agent/gpu", "agent/logging", "agent/logging/jsonfile", "agent/network", "agent/observe", "agent/volume", "agent/bucket", "reserve", "cause"}, "a Runtime performs effects; it does not decide"},
+	"agent/containerd":  {[]string{"lifecycle", "protocol", "agent/gpu", "agent/logging", "agent/logging/jsonfile", "agent/network", "agent/observe", "agent/volume", "agent/bucket", "agent/firelens", "reserve", "cause"}, "a Runtime performs effects; it does not decide"},
 	"testimage":         {nil, "makes images from files"},
 	"sim":               {[]string{"*"}, "the whole cluster in one thread"},
 	"bench":             {[]string{"*"}, "measures the whole"},
@@ -63,7 +64,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"schedule", "lifecycle", "logquery", "cause", "story"}
+var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "cause", "story"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

@@ -53,6 +53,10 @@ func prepare(dir string) error {
 		return err
 	}
 	archives = dir
+	router := filepath.Join(dir, "router")
+	if err := build(router, "havn/e2e/testdata/router"); err != nil {
+		return err
+	}
 	web := filepath.Join(dir, "web")
 	if err := build(web, "havn/examples/web"); err != nil {
 		return err
@@ -61,6 +65,10 @@ func prepare(dir string) error {
 		writeArchive("web.tar", "havn/example-web:latest", testimage.Spec{
 			Files:  map[string]string{"/web": web},
 			Config: v1.Config{Entrypoint: []string{"/web"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
+		}),
+		writeArchive("router.tar", "havn/router:latest", testimage.Spec{
+			Files:  map[string]string{"/router": router},
+			Config: v1.Config{Entrypoint: []string{"/router"}},
 		}),
 		writeArchive("busybox.tar", "havn/busybox:latest", testimage.Busybox("sh")),
 	)

@@ -113,10 +113,18 @@ func (r *Runtime) prepare(ctx context.Context, task *protocol.Task, c *protocol.
 	if err != nil {
 		return nil, err
 	}
+	if volumes, err = r.addRouter(task, c, user, volumes); err != nil {
+		return nil, err
+	}
 	fromFiles, err := r.environmentFrom(c)
 	if err != nil {
 		return nil, err
 	}
+	router, err := r.routerAddress(ctx, task, c)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(fromFiles, router)
 	var init string
 	if wanted := docker.host.Init; wanted != nil && *wanted {
 		if init, err = findBinary(initName, r.initPath); err != nil {

@@ -21,6 +21,7 @@ import (
 //	containerd.sock                  a link to the engine's socket
 //	tasks/TASK/task.json             which task this is, and its containers
 //	tasks/TASK/containers/CONTAINER/ hosts, hostname, resolv.conf of a container; started, once it was; its image's volumes
+//	tasks/TASK/firelens/             what the task's log router finds: its configuration, and socket/ for its socket
 //	tasks/TASK/volumes/VOLUME/       a volume that lives with the task; volumes/VOLUME/ is a shared one: see agent/volume
 //	logs/TASK/CONTAINER.log          what a container wrote (.log.1 ... before that): havn/agent/logging/jsonfile
 //	logs/TASK/CONTAINER.log-cursor   how far that is shipped

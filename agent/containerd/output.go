@@ -14,11 +14,15 @@ func (r *Runtime) logged(task *protocol.Task, c *protocol.Container) (logging.Co
 	if err != nil {
 		return logging.Container{}, err
 	}
+	config := docker.host.LogConfig
+	if config != nil && config.Type == firelensDriver {
+		config = r.throughRouter(task, c, config)
+	}
 	path := LogPath(r.dataDir, task.ARN, c.Name)
 	return logging.Container{
 		ID: containerID(task.ARN, c.Name), Name: c.Name, Image: c.Image,
 		TaskARN: task.ARN, ClusterARN: task.ClusterARN, Family: task.Family, Version: task.Version,
-		Labels: docker.config.Labels, Environment: c.Environment, Config: docker.host.LogConfig,
+		Labels: docker.config.Labels, Environment: c.Environment, Config: config,
 		Log: path, Cursor: path + "-cursor",
 	}, nil
 }
@@ -54,5 +58,19 @@ func (r *Runtime) drain(ctx context.Context, task *protocol.Task, c *protocol.Co
 	if err != nil {
 		return err
 	}
-	return r.shipper.Drain(ctx, logged)
+	through, err := routed(c)
+	if err != nil {
+		return err
+	}
+	if through == nil {
+		return r.shipper.Drain(ctx, logged)
+	}
+	patient, cancel := context.WithTimeout(ctx, r.drainTime)
+	defer cancel()
+	err = r.shipper.Drain(patient, logged)
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("the last of what a container printed is given up: its log router does not take it", "task", task.ARN, "container", c.Name)
+		return nil
+	}
+	return err
 }

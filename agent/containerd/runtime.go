@@ -72,8 +72,9 @@ type Runtime struct {
 	volumes    *volume.Store
 	buckets    bucket.Folders
 	shipper    *logging.Shipper
-	making     keyed // by a container's ID: it is made, started or removed by one at a time
-	shims      doors // by a task's ARN: containers may be made together, but none while another leaves the shim
+	drainTime  time.Duration // see drainTime
+	making     keyed         // by a container's ID: it is made, started or removed by one at a time
+	shims      doors         // by a task's ARN: containers may be made together, but none while another leaves the shim
 
 	initPath   string
 	gpus       *gpu.Devices
@@ -104,7 +105,7 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 		exits:   newExits(),
 		cgroups: newCgroups(cgroupRoot, c.Name),
 		volumes: volume.New(volume.Config{DataDir: c.DataDir, RuntimeDir: c.RuntimeDir, FileSystems: c.FileSystems}),
-		buckets: c.Buckets,
+		buckets: c.Buckets, drainTime: drainTime,
 	}
 	defer func() {
 		if err != nil {

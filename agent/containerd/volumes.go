@@ -29,7 +29,7 @@ func (e *resourceError) Error() string { return e.name + ": " + e.err.Error() }
 func (e *resourceError) Unwrap() error { return e.err }
 
 // provision makes what belongs to the task and not to one container, and looks whether the containers' environment files
-// can be had: a task that cannot have them ends before it begins, with the reason its own.
+// and its log router's configuration can be had: a task that cannot have them ends before it begins, with the reason its own.
 func (r *Runtime) provision(ctx context.Context, task *protocol.Task) error {
 	for _, v := range task.Volumes {
 		if v.Type == "" || v.Type == "host" {
@@ -41,6 +41,9 @@ func (r *Runtime) provision(ctx context.Context, task *protocol.Task) error {
 	}
 	for i := range task.Containers {
 		if _, err := r.environmentFrom(&task.Containers[i]); err != nil {
+			return err
+		}
+		if _, err := r.routerFiles(task, &task.Containers[i]); err != nil {
 			return err
 		}
 	}

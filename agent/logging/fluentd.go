@@ -22,8 +22,6 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/tinylib/msgp/msgp"
 	"golang.org/x/sys/unix"
-
-	"havn/protocol"
 )
 
 // Defaults and limits of the options of fluentd. Docker documentation, "Fluentd logging driver".
@@ -68,7 +66,7 @@ func newFluentd(c Container) (*fluentd, error) {
 		return nil, err
 	}
 	for name, value := range map[string]string{
-		"container_id": c.ID, "container_name": "/" + protocol.DockerName(c.Family, c.Version, c.Name, c.ID),
+		"container_id": c.ID, "container_name": "/" + c.dockerName(),
 	} {
 		if _, own := f.record[name]; !own {
 			f.record[name] = value

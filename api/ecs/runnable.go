@@ -116,6 +116,8 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.portMappings.protocol
 	containerDefinitions.logConfiguration.logDriver
 	containerDefinitions.logConfiguration.options
+	containerDefinitions.firelensConfiguration.type
+	containerDefinitions.firelensConfiguration.options
 `)
 
 // descriptiveInDefinition are the members that ask nothing of a node: they are kept and described, and that is all there
@@ -133,7 +135,6 @@ var descriptiveInDefinition = map[string]string{
 // refusedInDefinition are the members that no node acts on, and why: a task that sets one is not run.
 var refusedInDefinition = map[string]string{
 	"containerDefinitions.credentialSpecs":                      "of Windows",
-	"containerDefinitions.firelensConfiguration":                "log routers are to come",
 	"containerDefinitions.logConfiguration.secretOptions":       "secrets are to come",
 	"containerDefinitions.repositoryCredentials":                "secrets are to come",
 	"containerDefinitions.secrets":                              "secrets are to come",
@@ -153,7 +154,7 @@ var restrictedInDefinition = map[string][]string{
 	"volumes.dockerVolumeConfiguration.driver":               {"local"},
 	"volumes.efsVolumeConfiguration.authorizationConfig.iam": {string(types.EFSAuthorizationConfigIAMDisabled)},
 	"containerDefinitions.logConfiguration.logDriver": {string(types.LogDriverJsonFile), string(types.LogDriverAwslogs), string(types.LogDriverFluentd),
-		string(types.LogDriverSyslog), string(types.LogDriverJournald), string(types.LogDriverGelf), string(types.LogDriverSplunk)},
+		string(types.LogDriverSyslog), string(types.LogDriverJournald), string(types.LogDriverGelf), string(types.LogDriverSplunk), string(types.LogDriverAwsfirelens)},
 }
 
 // notes say in docs/coverage.md how a member is acted on, where that is not plain.
@@ -183,8 +184,9 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements.value":                  "a number; ALL is refused",
 	"containerDefinitions.interactive":                                 "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters.swappiness":                  "on nodes with cgroup version 1, as in ECS",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd; awsfirelens, through the task's own log router",
 	"containerDefinitions.logConfiguration.options":                    "of each driver; refused are labels and env of syslog, gelf-tcp-* of gelf, and what concerns another kind of address",
+	"containerDefinitions.firelensConfiguration.options":               "enable-ecs-log-metadata, config-file-type and config-file-value; the operator says with --bucket which folder stands for a bucket of s3",
 }
 
 // actedOnInRun are the members of RunTask and StartTask that are acted on.

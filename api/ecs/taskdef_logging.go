@@ -58,6 +58,10 @@ func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 		return clientError("Log driver %s requires options: %s", l.LogDriver, strings.Join(absent, ", "))
 	}
 	if l.LogDriver == types.LogDriverAwsfirelens {
+		text := l.Options["log-driver-buffer-limit"]
+		if n, err := strconv.Atoi(text); text != "" && (err != nil || n < 0 || n > maxBufferLimit) {
+			return clientError("Log driver option 'log-driver-buffer-limit' must be a number from 0 to %d.", maxBufferLimit)
+		}
 		return nil
 	}
 	for option := range l.Options {
@@ -78,6 +82,38 @@ func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 	}
 	if l.Options["compress"] == "true" && (l.Options["max-size"] == "" || l.Options["max-file"] == "" || l.Options["max-file"] == "1") {
 		return clientError("Log driver option 'compress' needs 'max-size', and 'max-file' of more than 1.")
+	}
+	return nil
+}
+
+// maxBufferLimit is how many lines log-driver-buffer-limit may ask for. Amazon ECS API Reference, "LogConfiguration".
+const maxBufferLimit = 536870912
+
+// checkLogRouter checks what a log router is to do. Amazon ECS API Reference, "FirelensConfiguration".
+func checkLogRouter(c *types.ContainerDefinition) error {
+	for _, option := range slices.Sorted(maps.Keys(c.FirelensConfiguration.Options)) {
+		switch value := c.FirelensConfiguration.Options[option]; option {
+		case "enable-ecs-log-metadata":
+			if _, err := strconv.ParseBool(value); err != nil {
+				return clientError("FireLens option '%s' must be true or false.", option)
+			}
+		case "config-file-type":
+			if value != "file" && value != "s3" {
+				return clientError("FireLens option '%s' must be file or s3.", option)
+			}
+			if c.FirelensConfiguration.Options["config-file-value"] == "" {
+				return clientError("FireLens option '%s' needs config-file-value.", option)
+			}
+		case "config-file-value":
+			if c.FirelensConfiguration.Options["config-file-type"] == "" {
+				return clientError("FireLens option '%s' needs config-file-type.", option)
+			}
+		default:
+			return clientError("FireLens disallows options: %s", option)
+		}
+	}
+	if l := c.LogConfiguration; l != nil && l.LogDriver == types.LogDriverAwsfirelens {
+		return clientError("The log router '%s' cannot log through itself.", deref(c.Name))
 	}
 	return nil
 }

@@ -194,6 +194,9 @@ func checkLogRouters(d *types.TaskDefinition) error {
 	for _, c := range d.ContainerDefinitions {
 		if c.FirelensConfiguration != nil {
 			routers++
+			if err := checkLogRouter(&c); err != nil {
+				return err
+			}
 		}
 		if c.LogConfiguration != nil && c.LogConfiguration.LogDriver == types.LogDriverAwsfirelens {
 			routed++
