@@ -8,19 +8,21 @@
 //     or is shared and stays until somebody deletes it.
 //   - A mounted volume is one whose content is elsewhere: a docker volume with options (a tmpfs, a folder of the host, an
 //     NFS export), or an EFS file system that the operator has mapped to an export or a folder.
+//   - A volume is filled by half while its mark, filling, is there and nobody is filling it. It is beside the record, in
+//     the data folder, also for what is mounted.
 //   - A user is a task that has a shared volume. The last one to go unmounts it.
 //
 // # Where things are
 //
 //	DATA/tasks/TASK/volumes/VOLUME/   a task's local volume; the Runtime deletes the folder with the task
-//	DATA/volumes/VOLUME/              a shared volume: volume.json, _data, users/TASK
+//	DATA/volumes/VOLUME/              a shared volume: volume.json, _data, filling, users/TASK
 //	RUN/v/t/TASK/VOLUME/              what is mounted for a task: m is mounted on, done says that the mount is whole
 //	RUN/v/s/VOLUME/                   what is mounted of a shared volume, once for all its users
 //
 // # What a crash and a cleanup can do
 //
 // Nothing is mounted below the data folder, where whole folders are deleted. Below RUN nothing is deleted but empty
-// folders and marks, one by one: what is still mounted, against all expectation, makes that fail and is not reached
+// folders and marks, one by one, and what is in a task's tmpfs that was filled by half: what is still mounted, against all expectation, makes that fail and is not reached
 // through. A mount is private, so that to unmount it unmounts nothing at its source, and lazy, so that a server which
 // does not answer holds nobody up.
 //

@@ -79,7 +79,7 @@ func (s *Store) efs(ctx context.Context, t Task, name string, v protocol.EFSVolu
 	at := point(filepath.Join(s.mounts, "t", t.ID, fileName(name)))
 	s.locks.Lock(string(at))
 	defer s.locks.Unlock(string(at)) //nolint:errcheck // fails only where it is not locked
-	target, err := at.ensure(func() (call, error) {
+	target, _, err := at.ensure(func() (call, error) {
 		if export.Host == "" {
 			return bindBelow(export.Path, root)
 		}

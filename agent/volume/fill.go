@@ -24,7 +24,7 @@ func (p Place) Empty() (bool, error) {
 	return len(entries) == 0, err
 }
 
-// half: somebody was killed while he filled it.
+// half: somebody was killed while he filled it, or could not go on, or is filling it now if the volume is not locked.
 func (p Place) half() bool {
 	if p.mark == "" {
 		return false
@@ -33,37 +33,53 @@ func (p Place) half() bool {
 	return err == nil
 }
 
+// halfError: nobody is to run on a part of the files without a word.
+func (p Place) halfError() error {
+	return fmt.Errorf("the volume was filled from the image by half, as Havn was killed or the copy failed: what is in it may be somebody's, "+
+		"so it is not filled anew; empty it and delete %s", p.mark)
+}
+
 // Fill copies a folder of an image into an empty fresh place, with the folder's own owner and mode, as Docker does. What
-// was filled by half is filled anew; but not what is mounted, as that is not ours to empty.
+// was filled by half is filled anew; but what may be somebody else's is not ours to empty, and that is an error.
 func (s *Store) Fill(p Place, from string) error {
-	s.locks.Lock(p.Path)
-	defer s.locks.Unlock(p.Path) //nolint:errcheck // fails only where it is not locked
+	if !p.Fresh {
+		return nil
+	}
+	s.locks.Lock(p.volume)
+	defer s.locks.Unlock(p.volume) //nolint:errcheck // fails only where it is not locked
 	empty, err := p.Empty()
 	if err != nil || !empty {
 		return err
 	}
+	if p.half() && !p.ours {
+		return p.halfError()
+	}
 	if info, err := os.Stat(from); err != nil || !info.IsDir() {
 		return ignoreMissing(err)
 	}
-	if p.mark != "" {
-		half, err := readNames(p.Path)
-		if err != nil {
+	if p.half() {
+		if err := p.clear(); err != nil {
 			return err
 		}
-		for _, name := range half {
-			if err := os.RemoveAll(filepath.Join(p.Path, name)); err != nil {
-				return err
-			}
-		}
-		if err := os.WriteFile(p.mark, nil, 0o600); err != nil {
-			return err
-		}
+	}
+	if err := os.WriteFile(p.mark, nil, 0o600); err != nil {
+		return err
 	}
 	if err := fs.CopyDir(p.Path, from, whatIsOverlays); err != nil {
 		return fmt.Errorf("cannot copy what the image has there into the volume: %w", err)
 	}
-	if p.mark == "" {
-		return nil
-	}
 	return os.Remove(p.mark)
+}
+
+func (p Place) clear() error {
+	names, err := readNames(p.Path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(p.Path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -59,6 +59,14 @@ func mountOf(ctx context.Context, options map[string]string, lookUp func(context
 	return call{mount: m}, nil
 }
 
+// inMemory tells whether all that is in the volume came in through its mount. A mount of type tmpfs can still be told to
+// show what is elsewhere: mount(2), MS_BIND, MS_MOVE and MS_REMOUNT, which do not look at the type.
+func (r record) inMemory() bool {
+	return r.Options["type"] == "tmpfs" && !slices.ContainsFunc(words(r.Options["o"]), func(o string) bool {
+		return o == "bind" || o == "rbind" || o == "move" || o == "remount"
+	})
+}
+
 // words are the options between commas; one that is empty, or is for mount(8) alone, is none.
 func words(options string) []string {
 	return slices.DeleteFunc(strings.Split(options, ","), func(o string) bool {
@@ -88,35 +96,35 @@ type point string
 func (p point) target() string { return filepath.Join(string(p), "m") }
 func (p point) done() string   { return filepath.Join(string(p), "done") }
 
-// ensure mounts, unless that is done, and returns where. Its caller holds the volume's lock.
-func (p point) ensure(what func() (call, error)) (string, error) {
+// ensure mounts, unless that is done, and returns where, and whether it did. Its caller holds the volume's lock.
+func (p point) ensure(what func() (call, error)) (target string, anew bool, err error) {
 	mounted, err := mountinfo.Mounted(p.target())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
+		return "", false, err
 	}
 	if _, err := os.Stat(p.done()); err == nil && mounted {
-		return p.target(), nil
+		return p.target(), false, nil
 	}
 	if err := p.unmount(); err != nil {
-		return "", err
+		return "", false, err
 	}
 	c, err := what()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if c.after != nil {
 		defer c.after()
 	}
 	if err := os.MkdirAll(p.target(), 0o711); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if err := c.mount.Mount(p.target()); err != nil {
-		return "", errors.Join(c.failed(p.target(), err), p.unmount())
+		return "", false, errors.Join(c.failed(p.target(), err), p.unmount())
 	}
 	if err := makePrivate(p.target()); err != nil {
-		return "", errors.Join(err, p.unmount())
+		return "", false, errors.Join(err, p.unmount())
 	}
-	return p.target(), os.WriteFile(p.done(), nil, 0o600)
+	return p.target(), true, os.WriteFile(p.done(), nil, 0o600)
 }
 
 // failed says what could not be mounted. The options may have the password of a file server, which nobody is told.

@@ -42,7 +42,10 @@ type Place struct {
 	Path string
 	// Fresh places are filled from an image while they are empty; see Fill.
 	Fresh bool
-	mark  string // there while a local volume is being filled
+
+	volume string // the folder of the volume, which is locked
+	mark   string // there while it is being filled
+	ours   bool   // what is in it came from the image or the task, so that it may be emptied
 }
 
 // New returns the store; nothing is made before it is needed.
@@ -107,7 +110,7 @@ func makeLocal(dir string, rec record) (Place, error) {
 	if err := writeRecord(dir, rec); err != nil {
 		return Place{}, fmt.Errorf("cannot record volume %q: %w", rec.Name, err)
 	}
-	return Place{Path: data, Fresh: true, mark: filepath.Join(dir, "filling")}, nil
+	return Place{Path: data, Fresh: true, volume: dir, mark: filepath.Join(dir, "filling"), ours: true}, nil
 }
 
 func (s *Store) docker(ctx context.Context, t Task, name string, d protocol.DockerVolume) (Place, error) {
@@ -147,11 +150,20 @@ func (s *Store) docker(ctx context.Context, t Task, name string, d protocol.Dock
 	if len(rec.Options) == 0 {
 		return place, nil
 	}
-	target, err := at.ensure(func() (call, error) { return rec.mount(ctx) })
+	target, anew, err := at.ensure(func() (call, error) { return rec.mount(ctx) })
 	if err != nil {
 		return Place{}, fmt.Errorf("failed to mount local volume: %w", err)
 	}
-	return Place{Path: target, Fresh: true}, nil
+	if anew && rec.inMemory() { // with nothing in it
+		if err := ignoreMissing(os.Remove(place.mark)); err != nil {
+			return Place{}, err
+		}
+	}
+	place.Path, place.ours = target, rec.inMemory() && d.Scope != "shared"
+	if !place.ours && place.half() {
+		return Place{}, place.halfError()
+	}
+	return place, nil
 }
 
 // Release gives up what the task has: its mounts, and its share in shared volumes. It is no error if there is nothing.

@@ -404,3 +404,82 @@ func TestFill(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A kill while a volume with options is being filled leaves some of the files, and the mark.
+func TestNobodyRunsOnAMountedVolumeThatIsFilledByHalf(t *testing.T) {
+	from := t.TempDir()
+	for _, name := range []string{"1", "2", "3"} {
+		write(t, filepath.Join(from, name), "from the image")
+	}
+	host := t.TempDir()
+	for _, test := range []struct {
+		name   string
+		volume protocol.Volume
+		mark   string // where it is, below the data folder
+		anew   bool   // and not refused
+	}{
+		{"a task's tmpfs", docker("v", "task", false, "type:tmpfs", "device:tmpfs"), "tasks/a/volumes/v/filling", true},
+		{"a folder of the host", docker("v", "task", false, "type:none", "o:bind", "device:"+host), "tasks/a/volumes/v/filling", false},
+		{"a folder of the host that is called a tmpfs", docker("v", "task", false, "type:tmpfs", "o:rw,bind", "device:"+host), "tasks/a/volumes/v/filling", false},
+		{"a tmpfs of several tasks", docker("v", "shared", true, "type:tmpfs", "device:tmpfs"), "volumes/v/filling", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			p := w.provide("a", test.volume)
+			if p.mark != filepath.Join(w.data, test.mark) {
+				t.Fatalf("the mark is %s", p.mark)
+			}
+			write(t, filepath.Join(p.Path, "1"), "a part")
+			write(t, p.mark, "")
+			other := p
+			w.Store = New(Config{DataDir: w.data, RuntimeDir: w.run}) // another process
+			p, err := w.Provide(context.Background(), w.task("a"), test.volume)
+			if !test.anew {
+				if err == nil || !strings.Contains(err.Error(), "filled from the image by half") || !strings.Contains(err.Error(), other.mark) {
+					t.Errorf("it was provided: %v", err)
+				}
+				if err := w.Fill(other, from); err == nil || read(filepath.Join(other.Path, "1")) != "a part" {
+					t.Errorf("it was filled: %v", err)
+				}
+				os.Remove(filepath.Join(other.Path, "1"))
+				os.Remove(other.mark)
+				p, err = w.Provide(context.Background(), w.task("a"), test.volume)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Fill(p, from); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"1", "2", "3"} {
+				if text := read(filepath.Join(p.Path, name)); text != "from the image" {
+					t.Errorf("%s: %s", name, text)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(w.data, test.mark)); err == nil {
+				t.Error("it is still marked")
+			}
+			for _, name := range []string{"1", "2", "3"} {
+				os.Remove(filepath.Join(host, name))
+			}
+		})
+	}
+}
+
+// After a reboot a tmpfs is empty, whoever had it.
+func TestATmpfsThatIsMountedAnewIsNotFilledByHalf(t *testing.T) {
+	w := newWorld(t, nil)
+	v := docker("v", "shared", true, "type:tmpfs", "device:tmpfs")
+	p := w.provide("a", v)
+	write(t, p.mark, "")
+	if err := w.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	from := t.TempDir()
+	write(t, filepath.Join(from, "1"), "from the image")
+	p = w.provide("a", v)
+	if err := w.Fill(p, from); err != nil || read(filepath.Join(p.Path, "1")) != "from the image" {
+		t.Errorf("%v", err)
+	}
+	w.provide("a", v)
+}
