@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -159,7 +160,11 @@ func (h *havnOf) why(args ...string) []byte {
 	cmd.Env = append(os.Environ(), "HAVN_DATA_DIR="+h.home, "TZ=UTC")
 	out, err := cmd.Output()
 	if err != nil {
-		h.t.Fatalf("havn why: %v\n%s", err, err.(*exec.ExitError).Stderr)
+		var said []byte
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			said = exit.Stderr
+		}
+		h.t.Fatalf("havn why: %v\n%s", err, said)
 	}
 	return out
 }

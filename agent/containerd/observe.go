@@ -27,8 +27,8 @@ func (r *Runtime) Facts(ctx context.Context, task *protocol.Task, container stri
 		return observe.Facts{}, fmt.Errorf("cannot look at container %s: %w", container, err)
 	}
 	f := observe.Facts{CreatedAt: record.CreatedAt, Snapshotter: record.Snapshotter, Addresses: r.network.Addresses(id)}
-	if spec, ok := record.Spec.(typeurl.Any); ok {
-		f.Mounts = r.mountsIn(spec)
+	if record.Spec != nil {
+		f.Mounts = r.mountsIn(record.Spec)
 	}
 	if image, err := r.imageStore.Get(ctx, record.Image); err == nil { // or somebody has removed its name
 		if manifest, err := images.Manifest(ctx, r.client.ContentStore(), image.Target, platforms.Default()); err == nil {

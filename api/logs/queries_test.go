@@ -2,6 +2,7 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -120,7 +121,7 @@ func TestThereAreOnlySoManyQueries(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, full := qs.start(endless(t, "more")).(*types.LimitExceededException); !full {
+		if _, full := errors.AsType[*types.LimitExceededException](qs.start(endless(t, "more"))); !full {
 			t.Error("one more was taken")
 		}
 		qs.end()
