@@ -267,7 +267,9 @@ func (s *Images) dropViews(ctx context.Context) error {
 		return nil
 	})
 	for _, v := range views {
-		err = errors.Join(err, sn.Remove(ctx, v))
+		if gone := sn.Remove(ctx, v); !errdefs.IsNotFound(gone) { // nobody holds it, so it may have gone by itself
+			err = errors.Join(err, gone)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove old views of images: %w", err)
