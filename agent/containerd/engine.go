@@ -97,6 +97,11 @@ func openEngine(
 	if warnings, err := mount.CleanupTempMounts(unix.MNT_DETACH); err != nil {
 		return nil, fmt.Errorf("cannot clear away old mounts: %w", errors.Join(append(warnings, err)...))
 	}
+	if entries, err := os.ReadDir(filepath.Join(runtimeDir, "m")); err == nil { // and folders that were to be mounted on
+		for _, e := range entries {
+			os.Remove(filepath.Join(runtimeDir, "m", e.Name()))
+		}
+	}
 	config := &srvconfig.Config{
 		Version: 4,
 		Root:    root,
