@@ -28,6 +28,7 @@ var mayImport = map[string]struct {
 	"lifecycle":         {nil, "pure: a task's life is decided on values alone"},
 	"logquery":          {nil, "pure: what a pattern or a query says of events hangs on nothing else"},
 	"cause":             {[]string{"lifecycle"}, "pure: texts in, causes out; lifecycle says how long a reason may be"},
+	"logoption":         {nil, "pure: what an option's value means is the same to who registers it and who acts on it"},
 	"protocol":          {nil, "messages only; both ends of the node protocol import it"},
 	"state":             {[]string{"lifecycle"}, "state remembers; it decides nothing"},
 	"reserve":           {nil, "knows files, not what is in them"},
@@ -35,7 +36,7 @@ var mayImport = map[string]struct {
 	"state/statetest":   {[]string{"state"}, "the suite of every Log"},
 	"story":             {[]string{"state", "lifecycle", "cause"}, "pure: records in, a story out; it asks nobody"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
-	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle"}, "handlers write facts; they never call forward"},
+	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle", "logoption"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
 	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},
 	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
@@ -47,7 +48,7 @@ var mayImport = map[string]struct {
 	"agent/network":     {nil, "one thing: a container's network"},
 	"agent/observe":     {nil, "one thing: what the kernel and the engine tell of a container"},
 	"agent/metadata":    {[]string{"agent", "agent/network", "agent/observe", "lifecycle", "protocol"}, "one thing: what a container asks about itself; it decides nothing"},
-	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile"}, "from a container's files to a destination; when, others say"},
+	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile", "logoption"}, "from a container's files to a destination; when, others say"},
 	"agent/volume":      {[]string{"protocol"}, "one thing: a container's volumes"},
 	"agent/firelens":    {nil, "pure: what a log router is to do in, its configuration out"},
 	"agent/bucket":      {nil, "one thing: what stands for S3"},
@@ -64,7 +65,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "cause", "story"}
+var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "logoption", "cause", "story"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

@@ -220,7 +220,7 @@ func (r *Runtime) createBehind(
 	ctx context.Context, door func(context.Context, string) (func(), error), task *protocol.Task, c *protocol.Container, rootfs []mount.Mount,
 ) error {
 	id := containerID(task.ARN, c.Name)
-	output, err := r.logOptions(task, c)
+	output, err := r.logOptions(ctx, task, c)
 	if err != nil {
 		return err
 	}

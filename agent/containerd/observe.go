@@ -30,12 +30,23 @@ func (r *Runtime) Facts(ctx context.Context, task *protocol.Task, container stri
 	if record.Spec != nil {
 		f.Mounts = r.mountsIn(record.Spec)
 	}
-	if image, err := r.imageStore.Get(ctx, record.Image); err == nil { // or somebody has removed its name
-		if manifest, err := images.Manifest(ctx, r.client.ContentStore(), image.Target, platforms.Default()); err == nil {
-			f.ImageID = manifest.Config.Digest.String()
-		}
+	if image, err := r.imageID(ctx, record.Image); err == nil { // or somebody has removed its name
+		f.ImageID = image
 	}
 	return f, nil
+}
+
+// imageID is the digest of an image's configuration, as Docker names an image.
+func (r *Runtime) imageID(ctx context.Context, name string) (string, error) {
+	image, err := r.imageStore.Get(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	manifest, err := images.Manifest(ctx, r.client.ContentStore(), image.Target, platforms.Default())
+	if err != nil {
+		return "", err
+	}
+	return manifest.Config.Digest.String(), nil
 }
 
 // mountsIn are the mounts of a container's specification that show something of the host's, but for those few files

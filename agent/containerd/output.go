@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"strings"
 
 	"havn/agent/logging"
 	"havn/agent/logging/jsonfile"
@@ -9,7 +10,7 @@ import (
 )
 
 // logged is what is known of a container whose output is written down.
-func (r *Runtime) logged(task *protocol.Task, c *protocol.Container) (logging.Container, error) {
+func (r *Runtime) logged(ctx context.Context, task *protocol.Task, c *protocol.Container) (logging.Container, error) {
 	docker, err := dockerOf(c)
 	if err != nil {
 		return logging.Container{}, err
@@ -18,9 +19,17 @@ func (r *Runtime) logged(task *protocol.Task, c *protocol.Container) (logging.Co
 	if config != nil && config.Type == firelensDriver {
 		config = r.throughRouter(task, c, config)
 	}
+	var imageID string
+	if config != nil && strings.Contains(config.Config["tag"], ".Image") {
+		if record, err := r.containers.Get(ctx, containerID(task.ARN, c.Name)); err == nil {
+			if id, err := r.imageID(ctx, record.Image); err == nil { // or somebody has removed its name
+				imageID = id
+			}
+		}
+	}
 	path := LogPath(r.dataDir, task.ARN, c.Name)
 	return logging.Container{
-		ID: containerID(task.ARN, c.Name), Name: c.Name, Image: c.Image,
+		ID: containerID(task.ARN, c.Name), Name: c.Name, Image: c.Image, ImageID: imageID,
 		TaskARN: task.ARN, ClusterARN: task.ClusterARN, Family: task.Family, Version: task.Version,
 		Labels: docker.config.Labels, Environment: c.Environment, Config: config,
 		Log: path, Cursor: path + "-cursor",
@@ -28,8 +37,8 @@ func (r *Runtime) logged(task *protocol.Task, c *protocol.Container) (logging.Co
 }
 
 // logOptions are how the shim writes down what the container prints.
-func (r *Runtime) logOptions(task *protocol.Task, c *protocol.Container) (jsonfile.Options, error) {
-	logged, err := r.logged(task, c)
+func (r *Runtime) logOptions(ctx context.Context, task *protocol.Task, c *protocol.Container) (jsonfile.Options, error) {
+	logged, err := r.logged(ctx, task, c)
 	if err != nil {
 		return jsonfile.Options{}, err
 	}
@@ -38,7 +47,7 @@ func (r *Runtime) logOptions(task *protocol.Task, c *protocol.Container) (jsonfi
 
 // prepareLog fails if the container must not start because of its log's destination.
 func (r *Runtime) prepareLog(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
-	logged, err := r.logged(task, c)
+	logged, err := r.logged(ctx, task, c)
 	if err != nil {
 		return err
 	}
@@ -46,7 +55,7 @@ func (r *Runtime) prepareLog(ctx context.Context, task *protocol.Task, c *protoc
 }
 
 func (r *Runtime) ship(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
-	logged, err := r.logged(task, c)
+	logged, err := r.logged(ctx, task, c)
 	if err != nil {
 		return err
 	}
@@ -54,7 +63,7 @@ func (r *Runtime) ship(ctx context.Context, task *protocol.Task, c *protocol.Con
 }
 
 func (r *Runtime) drain(ctx context.Context, task *protocol.Task, c *protocol.Container) error {
-	logged, err := r.logged(task, c)
+	logged, err := r.logged(ctx, task, c)
 	if err != nil {
 		return err
 	}

@@ -7,17 +7,18 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"text/template"
 
 	units "github.com/docker/go-units"
 
 	"havn/agent/logging/jsonfile"
+	"havn/logoption"
 	"havn/protocol"
 )
 
 // Container is what logging needs to know of a container.
 type Container struct {
 	ID, Name, Image     string
+	ImageID             string // digest of the image's configuration, if the option tag asks for it; empty if its name is removed
 	TaskARN, ClusterARN string
 	Family, Version     string // of the task definition
 	Labels, Environment map[string]string
@@ -87,7 +88,7 @@ func (c Container) Spool() (jsonfile.Options, error) {
 			}
 		}
 		o.MaxSize, o.MaxFile = max(size, leastBuffer)/spoolFiles, spoolFiles+1
-		o.Hold = c.option("mode") == "blocking"
+		o.Hold = c.holds()
 	default:
 		if err := c.jsonFile(&o); err != nil {
 			return o, err
@@ -96,6 +97,9 @@ func (c Container) Spool() (jsonfile.Options, error) {
 	o.Attrs, err = c.attributes()
 	return o, err
 }
+
+// holds reports whether the container's write waits until there is room in its spool.
+func (c Container) holds() bool { return c.Ships() && c.option("mode") == "blocking" }
 
 func (c Container) jsonFile(o *jsonfile.Options) (err error) {
 	if text := c.option("max-size"); text != "" && text != "-1" {
@@ -175,8 +179,8 @@ func (c Container) labels() map[string]string {
 	return all
 }
 
-// tag is the option of that name, with its template filled in; without the option, the first 12 digits of the
-// container's ID, unless otherwise says more. Docker documentation, "Customize log driver output".
+// tag is the option of that name, filled in; without the option, the first 12 digits of the container's ID, unless
+// otherwise says more. Docker documentation, "Customize log driver output".
 func (c Container) tag(otherwise string) (string, error) {
 	text := c.option("tag")
 	if text == "" {
@@ -185,18 +189,30 @@ func (c Container) tag(otherwise string) (string, error) {
 	if text == "" {
 		text = "{{.ID}}"
 	}
-	parsed, err := template.New("tag").Parse(text)
-	var b strings.Builder
-	if err == nil {
-		err = parsed.Execute(&b, tagValues{
-			ID: c.ID[:min(12, len(c.ID))], FullID: c.ID, Name: c.Name, ImageName: c.Image, ImageFullID: c.Image, DaemonName: "havn",
-		})
-	}
+	filled, err := logoption.FillTag(text, c.tagField)
 	if err != nil {
 		return "", fmt.Errorf("cannot read the log option tag: %w", err)
 	}
-	return b.String(), nil
+	return filled, nil
 }
 
-// tagValues are what a tag's template can name.
-type tagValues struct{ ID, FullID, Name, ImageName, ImageFullID, DaemonName string }
+func (c Container) tagField(name string) string {
+	switch name {
+	case "ID":
+		return c.ID[:min(12, len(c.ID))]
+	case "FullID":
+		return c.ID
+	case "Name":
+		return c.Name
+	case "ImageID":
+		digits := strings.TrimPrefix(c.ImageID, "sha256:")
+		return digits[:min(12, len(digits))]
+	case "ImageFullID":
+		return c.ImageID
+	case "ImageName":
+		return c.Image
+	case "DaemonName":
+		return "havn"
+	}
+	return ""
+}

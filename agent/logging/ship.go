@@ -287,11 +287,10 @@ func (s *shipment) save() error {
 		}
 		s.saved = at
 	}
-	spool, err := s.container.Spool()
-	if err != nil || !spool.Hold {
-		return err
+	if !s.container.holds() {
+		return nil
 	}
-	return s.reader.Drop(s.container.Log+"."+strconv.Itoa(spool.MaxFile-1), at)
+	return s.reader.Drop(s.container.Log+"."+strconv.Itoa(spoolFiles), at)
 }
 
 func readCursor(path string) (at jsonfile.Position, err error) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/logoption"
 )
 
 // requiredOptions are the options without which a log driver is of no use.
@@ -136,6 +138,10 @@ func checkLogOption(option, value string) error {
 		"splunk-insecureskipverify", "splunk-verify-connection", "splunk-gzip":
 		if _, err := strconv.ParseBool(value); err != nil {
 			return clientError("Log driver option '%s' must be true or false.", option)
+		}
+	case "tag":
+		if err := logoption.CheckTag(value); err != nil {
+			return clientError("Log driver option 'tag' is no template that is supported: %v.", err)
 		}
 	case "awslogs-multiline-pattern", "labels-regex", "env-regex":
 		if _, err := regexp.Compile(value); err != nil {
