@@ -186,6 +186,7 @@ func TestLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	task := oneTask("web", "true")
+	task.ClusterARN = "arn:aws:ecs:us-east-1:000000000000:cluster/shop"
 	task.Containers[0].DockerConfig = &protocol.DockerConfig{Config: string(config)}
 	n.run(task)
 	record, err := n.containers.Get(within(t), containerID(task.ARN, "c"))
@@ -201,7 +202,7 @@ func TestLabels(t *testing.T) {
 			t.Errorf("label %.40q: %.40q, %v", key, got, ok)
 		}
 	}
-	for key, want := range map[string]string{"shop": "yes", labelTask: task.ARN, "containerd.io/gc.expire": ""} {
+	for key, want := range map[string]string{"shop": "yes", labelTask: task.ARN, "containerd.io/gc.expire": "", "com.amazonaws.ecs.cluster": "shop"} {
 		if got := record.Labels[key]; got != want {
 			t.Errorf("containerd's label %s is %q", key, got)
 		}

@@ -179,9 +179,9 @@ func containerDocument(v version, r agent.Record, container string, f observe.Fa
 		d.Volumes = append(d.Volumes, Volume(m))
 	}
 	if v >= v4 {
-		d.ContainerARN, d.Snapshotter, d.LogDriver = doc.ARN, f.Snapshotter, "json-file"
+		d.ContainerARN, d.Snapshotter, d.LogDriver = doc.ARN, f.Snapshotter, host.LogConfig.Driver()
 		if l := host.LogConfig; l != nil && l.Type != "" {
-			d.LogDriver, d.LogOptions = l.Type, l.Config
+			d.LogOptions = l.Config
 		}
 	}
 	return d
