@@ -18,12 +18,15 @@ import (
 
 // The limits of PutLogEvents. Amazon CloudWatch Logs API Reference, "PutLogEvents".
 const (
-	maxPutBytes    = 1 << 20
-	maxPutEvents   = 10_000
-	maxPutSpan     = 24 * time.Hour
-	eventOverhead  = 26 // bytes that an event counts for beside its text
-	maxEventLength = 256<<10 - eventOverhead
+	maxPutBytes   = 1 << 20
+	maxPutEvents  = 10_000
+	maxPutSpan    = 24 * time.Hour
+	eventOverhead = 26 // bytes that an event counts for beside its text
 )
+
+// mostParts is how many puts one may become that is refused for one of its events. It takes 2*log2(maxPutEvents), which is
+// 28, to find one; so several are found, and a destination that refuses all is not asked for each.
+const mostParts = 100
 
 // awslogs gives messages to CloudWatch Logs.
 type awslogs struct {
@@ -112,14 +115,16 @@ func refused(err error) bool {
 
 func (a *awslogs) send(ctx context.Context, batch []Message) error {
 	for _, put := range puts(batch) {
-		if err := a.put(ctx, put); err != nil {
+		left := mostParts
+		if err := a.put(ctx, put, &left); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *awslogs) put(ctx context.Context, events []types.InputLogEvent) error {
+// put sends events, and if they are refused for one of them, all but that one.
+func (a *awslogs) put(ctx context.Context, events []types.InputLogEvent, left *int) error {
 	if !a.prepared {
 		if err := a.prepare(ctx); err != nil {
 			return err
@@ -135,12 +140,30 @@ func (a *awslogs) put(ctx context.Context, events []types.InputLogEvent) error {
 	case code(err) == "DataAlreadyAcceptedException":
 		return nil
 	case code(err) == "InvalidParameterException":
-		a.warn("CloudWatch Logs does not take some events; they are left out", "group", a.group, "events", len(events), "error", err)
-		return nil
+		return a.divide(ctx, events, left, err)
 	case code(err) == "ResourceNotFoundException":
 		a.prepared = false // somebody has deleted the stream
 	}
 	return err
+}
+
+// divide sends the halves of events that were refused together.
+func (a *awslogs) divide(ctx context.Context, events []types.InputLogEvent, left *int, refusal error) error {
+	if len(events) == 1 || *left < 2 {
+		size := 0
+		for _, e := range events {
+			size += len(*e.Message)
+		}
+		a.warn("CloudWatch Logs does not take what a container printed; it is left out", "group", a.group, "stream", a.stream,
+			"events", len(events), "bytes", size, "time", time.UnixMilli(*events[0].Timestamp).UTC().Format(time.RFC3339Nano), "error", refusal)
+		return nil
+	}
+	*left -= 2
+	half := len(events) / 2
+	if err := a.put(ctx, events[:half], left); err != nil {
+		return err
+	}
+	return a.put(ctx, events[half:], left)
 }
 
 func (a *awslogs) Close() error { return nil }
@@ -149,7 +172,7 @@ func (a *awslogs) Close() error { return nil }
 func puts(batch []Message) (all [][]types.InputLogEvent) {
 	var events []types.InputLogEvent
 	for _, m := range batch {
-		for _, part := range parts(m.Text, maxEventLength) {
+		for _, part := range parts(m.Text, maxMessage) {
 			events = append(events, types.InputLogEvent{Message: aws.String(part), Timestamp: aws.Int64(m.Time.UnixMilli())})
 		}
 	}

@@ -3,10 +3,12 @@ package logging
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,15 +22,18 @@ type cloudWatch struct {
 	groups  map[string]bool
 	streams map[string][]string // messages by GROUP STREAM
 	failing int                 // so many further puts get no answer that helps
-	told    chan struct{}       // after each put
+	told    chan struct{}       // when a put has been taken
+	hold    chan struct{}       // its answer comes when this is closed; nil: at once
+	refused string              // a put with an event that has this is refused
 }
 
 func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	type event struct{ Message string }
 	var in struct {
 		LogGroupName, LogStreamName string
-		LogEvents                   []struct{ Message string }
+		LogEvents                   []event
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -55,11 +60,17 @@ func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.failing--
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
+	case c.refused != "" && slices.ContainsFunc(in.LogEvents, func(e event) bool { return strings.Contains(e.Message, c.refused) }):
+		refuse("InvalidParameterException", "Log event too large")
+		return
 	default:
 		for _, e := range in.LogEvents {
 			c.streams[stream] = append(c.streams[stream], e.Message)
 		}
-		defer func() { c.told <- struct{}{} }()
+		c.told <- struct{}{}
+		if c.hold != nil {
+			<-c.hold
+		}
 	}
 	io.WriteString(w, "{}")
 }
@@ -101,13 +112,87 @@ func TestAWSLogsGoesOnAfterAKill(t *testing.T) {
 	if err := s.Drain(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	// A cursor that was not written sends some twice; none is left out.
-	if got := cloud.got("g s"); got != "one|two|three|four" && got != "one|two|one|two|three|four" {
+	if got := cloud.got("g s"); got != "one|two|three|four" {
 		t.Errorf("got %s", got)
 	}
 	before := cloud.got("g s")
 	if err := s.Drain(t.Context(), c); err != nil || cloud.got("g s") != before {
 		t.Errorf("what was shipped is shipped again: %s, %v", cloud.got("g s"), err)
+	}
+}
+
+// Of a container that ends while a put is under way every line arrives once.
+func TestAWSLogsSendsNothingTwiceWhenAContainerEnds(t *testing.T) {
+	cloud, s := newCloudWatch(t)
+	c := container(t, "awslogs", map[string]string{"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream": "s", "awslogs-create-group": "true"})
+	var want []string
+	for i := range 100 {
+		answer := make(chan struct{})
+		cloud.mu.Lock()
+		cloud.hold = answer
+		cloud.mu.Unlock()
+		before, after := fmt.Sprint("before ", i), fmt.Sprint("after ", i)
+		want = append(want, before, before, after)
+		logOf(t, c, before+"\n"+before+"\n")
+		ctx, kill := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Ship(ctx, c) }()
+		<-cloud.told
+		logOf(t, c, after+"\n")
+		kill()
+		close(answer)
+		<-ended
+		if err := s.Drain(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		<-cloud.told
+	}
+	if got := cloud.got("g s"); got != strings.Join(want, "|") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Of a put that is refused for some of its events, the others arrive.
+func TestAWSLogsLeavesOutOnlyWhatIsRefused(t *testing.T) {
+	for name, one := range map[string]struct {
+		refused func(i int) bool
+		most    int // that many lines are left out
+	}{
+		"the first": {func(i int) bool { return i == 0 }, 1},
+		"some":      {func(i int) bool { return i%100 == 37 }, 5},
+		"all":       {func(i int) bool { return true }, 500},
+	} {
+		cloud, s := newCloudWatch(t)
+		said := make(chan string, 1000)
+		s.config.Log = slog.New(complaints{slog.DiscardHandler, said})
+		cloud.refused = "bad"
+		c := container(t, "awslogs", map[string]string{"awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream": "s", "awslogs-create-group": "true"})
+		var lines, want []string
+		for i := range 500 {
+			line := fmt.Sprint("good ", i)
+			if one.refused(i) {
+				line = "bad"
+			} else {
+				want = append(want, line)
+			}
+			lines = append(lines, line)
+		}
+		logOf(t, c, strings.Join(lines, "\n"))
+		if err := s.Drain(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if got := cloud.got("g s"); got != strings.Join(want, "|") {
+			t.Errorf("%s: got %s", name, got)
+		}
+		close(said)
+		var complaints []string
+		for text := range said {
+			complaints = append(complaints, text)
+		}
+		if len(complaints) == 0 || len(complaints) > min(one.most, mostParts) || !strings.Contains(complaints[0], "Log event too large") ||
+			!strings.Contains(complaints[0], "stream=s") || strings.Contains(complaints[0], "bad") {
+			t.Errorf("%s: it says %q", name, complaints)
+		}
 	}
 }
 

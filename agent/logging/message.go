@@ -17,10 +17,10 @@ type Message struct {
 	Time   time.Time // of its beginning
 }
 
-// What a Message holds at most, and how old one may get that waits for a further line. Docker's awslogs driver waits as
-// long.
+// What a Message holds at most, which is what an event of CloudWatch Logs does, so that awslogs need not cut one again; and
+// how old one may get that waits for a further line. Docker's awslogs driver waits as long.
 const (
-	maxMessage = 256 << 10
+	maxMessage = 256<<10 - eventOverhead
 	maxWait    = 5 * time.Second
 )
 
@@ -47,17 +47,25 @@ func newJoiner(begins *regexp.Regexp) *joiner {
 // add takes in the line that begins at the position, and returns what is complete.
 func (j *joiner) add(l jsonfile.Line, at jsonfile.Position) (done []Message) {
 	j.number++
+	text, ends := bytes.CutSuffix(l.Log, []byte("\n"))
 	p := j.lines[l.Stream]
+	if p != nil && len(p.Text)+len(text) > maxMessage {
+		done, p = j.line(p), nil
+	}
 	if p == nil {
 		p = &pending{Message{nil, l.Stream, l.Attrs, l.Time}, at, j.number}
 		j.lines[l.Stream] = p
 	}
-	text, ends := bytes.CutSuffix(l.Log, []byte("\n"))
 	p.Text = append(p.Text, text...)
-	if !ends && len(p.Text) < maxMessage {
-		return nil
+	if ends {
+		delete(j.lines, l.Stream)
+		done = append(done, j.line(p)...)
 	}
-	delete(j.lines, l.Stream)
+	return done
+}
+
+// line takes in a line, or as much of one as a Message holds.
+func (j *joiner) line(p *pending) (done []Message) {
 	if j.begins == nil {
 		return []Message{p.Message}
 	}

@@ -69,6 +69,36 @@ func TestLinesBecomeMessages(t *testing.T) {
 	}
 }
 
+// What is too long for a message becomes as few as possible, each of them whole lines where it can be.
+func TestLongMessagesAreCutOnce(t *testing.T) {
+	part, rest := "o"+strings.Repeat("x", 16<<10), "o"+strings.Repeat("x", 10_000)+"\n"
+	line := func(n int) string { return "o" + strings.Repeat("y", n-2) + "\n" } // n bytes with its newline
+	for name, c := range map[string]struct {
+		begins *regexp.Regexp
+		lines  []string
+		want   []int
+	}{
+		"a line in parts": {nil, append(slices.Repeat([]string{part}, 19), rest, line(10)), []int{15 << 14, 4<<14 + 10_000, 8}},
+		"several lines":   {regexp.MustCompile("^z"), append(slices.Repeat([]string{line(1 << 15)}, 7), line(1<<15-20), line(20)), []int{262_115, 18}},
+	} {
+		j := newJoiner(c.begins)
+		var got []int
+		var all []Message
+		for i, l := range c.lines {
+			all = append(all, j.add(jsonfile.Line{Log: []byte(l[1:]), Stream: jsonfile.Stdout, Time: epoch}, jsonfile.Position{Offset: int64(i)})...)
+		}
+		for _, m := range append(all, j.end()...) {
+			got = append(got, len(m.Text))
+			if events := parts(m.Text, maxMessage); len(events) != 1 {
+				t.Errorf("%s: a message of %d bytes becomes %d events", name, len(m.Text), len(events))
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: messages of %d bytes, want %d", name, got, c.want)
+		}
+	}
+}
+
 func TestDateFormats(t *testing.T) {
 	for format, line := range map[string]string{
 		"%b %d, %Y %H:%M:%S": "Mar 31, 2026 02:20:51 started",

@@ -123,7 +123,8 @@ const (
 // lookEvery is how often a log is looked at without being told that it has changed.
 const lookEvery = 2 * time.Second
 
-// Ship ships what the container prints, from the cursor on, until ctx ends. That is its only error.
+// Ship ships what the container prints, from the cursor on, until ctx ends. That is its only error. When it returns, the
+// cursor is behind everything that the destination has said it took; for that it may wait for an answer for sendTime.
 func (s *Shipper) Ship(ctx context.Context, c Container) error { return s.ship(ctx, c, false) }
 
 // Drain ships what is left when nobody writes any more, and returns when it is done. It has no end if the destination does
@@ -261,7 +262,9 @@ func (s *shipment) sendAll(ctx context.Context, batch []Message) error {
 		first, most = p.retries()
 	}
 	for delay, tried := first, 0; ; delay, tried = min(2*delay, max(first, lastDelay)), tried+1 {
-		attempt, cancel := context.WithTimeout(ctx, sendTime)
+		// An attempt that is under way when ctx ends goes on: the destination may have taken the batch, and only who
+		// hears its answer can note that, so that Drain does not send it again.
+		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
 		err := s.driver.send(attempt, batch)
 		cancel()
 		if err == nil || ctx.Err() != nil {
