@@ -2,13 +2,10 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
-	"syscall"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -30,28 +27,22 @@ var loopbackAddress = netip.MustParseAddr("127.0.0.1")
 // container's own address as their source, and those of the host's network.
 //
 // The bridge's listener is at the gateway's address, which is ours alone, and the firewall lets nobody else there. The
-// host's is at 127.0.0.1, and every Havn of the machine listens there: which of them gets a question is for the kernel
-// to say. So a Havn that dies takes the others' questions with it for no longer than it lives.
+// host's is at 127.0.0.1, for one Havn of the machine; see hostDoor.
 func (n *Network) ListenMetadata(ctx context.Context) (bridge, host net.Listener, err error) {
-	if bridge, err = listenMetadata(ctx, n.slots.gateway(), false); err != nil {
+	if bridge, err = listenMetadata(ctx, n.slots.gateway()); err != nil {
 		return nil, nil, err
 	}
-	if host, err = listenMetadata(ctx, loopbackAddress, true); err != nil {
+	if host, err = openHostDoor(ctx, loopbackAddress, n.log); err != nil {
 		bridge.Close()
 		return nil, nil, err
 	}
 	return bridge, host, nil
 }
 
-func listenMetadata(ctx context.Context, at netip.Addr, together bool) (net.Listener, error) {
-	c := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) (err error) {
-		if !together {
-			return nil
-		}
-		failed := conn.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
-		return errors.Join(failed, err)
-	}}
-	l, err := c.Listen(ctx, "tcp4", net.JoinHostPort(at.String(), strconv.Itoa(MetadataPort)))
+// listenMetadata takes the port for itself alone. With SO_REUSEPORT it would be shared with every other process of root
+// that asks to, and so with a container on the host's network, which would hear what other containers ask.
+func listenMetadata(ctx context.Context, at netip.Addr) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", netip.AddrPortFrom(at, MetadataPort).String())
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for containers that ask about themselves: %w", err)
 	}

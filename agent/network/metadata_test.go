@@ -36,7 +36,7 @@ func TestAContainersQuestionsReachItsOwnHavn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		host.Close() // every Havn of this machine listens there: who answers is the metadata server's to settle
+		host.Close() // one Havn of this machine listens there: who answers is the metadata server's to settle
 		answer(t, bridge, name)
 	}
 	a, b := connect(t, one, Endpoint{ID: "a"}), connect(t, two, Endpoint{ID: "b"})
