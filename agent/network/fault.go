@@ -23,6 +23,7 @@ import (
 // of its own in the table havn-fault there:
 //
 //	chain NAME { type filter hook input|output priority filter
+//		ip daddr 169.254.170.2 return       # or saddr: who asked for the fault can ask for its end
 //		ip daddr @EXCEPT return             # one rule per prefix
 //		ip daddr @SOURCE ... VERDICT }      # likewise
 //
@@ -158,7 +159,12 @@ func (t *faults) add(f Fault) error {
 	accept := nftables.ChainPolicyAccept
 	chain := c.AddChain(&nftables.Chain{Name: f.chain(), Table: faultTable, Type: nftables.ChainTypeFilter,
 		Hooknum: f.hook(), Priority: nftables.ChainPriorityFilter, Policy: &accept})
-	for _, r := range f.rules() {
+	other := destination
+	if *f.hook() == *nftables.ChainHookInput {
+		other = source
+	}
+	endpoint := append(inPrefix(other, netip.PrefixFrom(MetadataAddress, 32)), verdict(expr.VerdictReturn))
+	for _, r := range append([][]expr.Any{endpoint}, f.rules()...) {
 		c.AddRule(&nftables.Rule{Table: faultTable, Chain: chain, Exprs: r})
 	}
 	return c.Flush()

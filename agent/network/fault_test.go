@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -83,6 +84,44 @@ func TestAFaultDisturbsWhatItNamesAndNothingElse(t *testing.T) {
 	}
 	get(t, b.Netns, a.IP, 80)
 	get(t, a.Netns, b.IP, 80)
+}
+
+// A container that could not ask any more could not ask for the end of its fault.
+func TestNoFaultConcernsTheEndpointThatEndsIt(t *testing.T) {
+	n := openLab(t, labConfig(t))
+	bridge, host, err := n.ListenMetadata(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.Close()
+	answer(t, bridge, "havn")
+	a := connect(t, n, Endpoint{ID: "a"})
+	all := Affected{Sources: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, FlowsPercent: 100}
+	faults := []Fault{Blackhole{Port: 80, Protocol: TCP}, Loss{100, all}, Latency{time.Minute, 0, all}}
+	for _, f := range faults {
+		if err := n.StartFault(testContext(t), "a", f); err != nil {
+			if _, slow := f.(Latency); slow && strings.Contains(err.Error(), "this machine's kernel has no sch_") {
+				t.Log("not seen here:", err)
+				continue
+			}
+			t.Fatal(err)
+		}
+		if blocked(t, a.Netns, MetadataAddress) {
+			t.Errorf("%+v cuts it off", f)
+		}
+		noFault(t, n, "a", f)
+	}
+	// Nor is an answer lost on its way in, whichever port it comes to.
+	const port = 40000
+	fault(t, n, "a", Blackhole{Port: port, Protocol: TCP, Ingress: true})
+	in(t, a.Netns, func() error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}}
+		conn, err := d.DialContext(testContext(t), "tcp4", netip.AddrPortFrom(MetadataAddress, 80).String())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }
 
 // What is lost is lost by chance, and by connection where it is said so. The bounds are those that no run in a million
