@@ -186,17 +186,33 @@ func (r *Runtime) imageUsed(ctx context.Context, taskARN, container string, now 
 
 // imagesInUse are the names of images that a container uses, or is about to.
 func (r *Runtime) imagesInUse() (map[string]bool, error) {
-	marks, err := filepath.Glob(imageMark(filepath.Join(r.dataDir, "tasks", "*", "containers", "*")))
-	if err != nil {
-		return nil, err
-	}
 	inUse := make(map[string]bool)
-	for _, mark := range marks {
-		name, err := os.ReadFile(mark)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it has just been removed
-			return nil, err
-		}
-		inUse[string(name)] = true
+	// Not by a pattern: the data folder's path is the operator's, and may have characters that mean something in one.
+	tasks := filepath.Join(r.dataDir, "tasks")
+	err := eachName(tasks, func(task string) error {
+		containers := filepath.Join(tasks, task, "containers")
+		return eachName(containers, func(container string) error {
+			name, err := os.ReadFile(imageMark(filepath.Join(containers, container)))
+			if errors.Is(err, fs.ErrNotExist) { // not marked yet, or just removed
+				return nil
+			}
+			inUse[string(name)] = true
+			return err
+		})
+	})
+	return inUse, err
+}
+
+// eachName does something with the name of each entry of a folder, which need not be there.
+func eachName(dir string, do func(name string) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		return err
 	}
-	return inUse, nil
+	for _, e := range entries {
+		if err := do(e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

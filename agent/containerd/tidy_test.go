@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -52,6 +53,21 @@ func TestWhenADiskIsScarceAndFull(t *testing.T) {
 	} {
 		if scarce, full := test.disk.Scarce(), test.disk.Full(); scarce != test.scarce || full != test.full {
 			t.Errorf("%+v: scarce %v, full %v", test.disk, scarce, full)
+		}
+	}
+}
+
+func TestImagesAreInUseWhateverTheDataFolderIsCalled(t *testing.T) {
+	for _, name := range []string{"plain", "x[1]", "a*b?", `back\slash`} {
+		r := &Runtime{dataDir: filepath.Join(t.TempDir(), name)}
+		if inUse, err := r.imagesInUse(); err != nil || len(inUse) > 0 {
+			t.Errorf("%s: before there is a task: %v, %v", name, inUse, err)
+		}
+		if err := r.markImage("task/default/1", "c", "web:1"); err != nil {
+			t.Fatal(err)
+		}
+		if inUse, err := r.imagesInUse(); err != nil || !inUse["web:1"] {
+			t.Errorf("%s: in use are %v, %v", name, inUse, err)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (h home) logFile(args []string) (string, error) {
 	if prefix == "" || strings.ContainsAny(prefix, `*?[\.`) {
 		return "", fmt.Errorf("%q is not a task id", args[0])
 	}
-	tasks, err := filepath.Glob(h.path("logs", prefix+"*"))
+	tasks, err := namesIn(h.path("logs"), prefix, "")
 	if err != nil {
 		return "", err
 	}
@@ -110,27 +110,39 @@ func (h home) logFile(args []string) (string, error) {
 	default:
 		return "", fmt.Errorf("%d tasks begin with %s; give more of the id", len(tasks), prefix)
 	}
-	files, err := filepath.Glob(filepath.Join(tasks[0], "*.log"))
+	names, err := namesIn(h.path("logs", tasks[0]), "", ".log")
 	if err != nil {
 		return "", err
 	}
-	var names []string
-	for _, f := range files {
-		name := strings.TrimSuffix(filepath.Base(f), ".log")
-		if len(args) == 2 && name == args[1] {
-			return f, nil
-		}
-		names = append(names, name)
+	path := func(name string) string { return h.path("logs", tasks[0], name+".log") }
+	if len(args) == 2 && slices.Contains(names, args[1]) {
+		return path(args[1]), nil
 	}
 	switch {
 	case len(args) == 2:
 		return "", fmt.Errorf("task %s has no log of a container %s; it has: %s", prefix, args[1], strings.Join(names, " "))
-	case len(files) == 0:
+	case len(names) == 0:
 		return "", fmt.Errorf("task %s has written nothing yet", prefix)
-	case len(files) > 1:
+	case len(names) > 1:
 		return "", fmt.Errorf("task %s has several containers, name one: %s", prefix, strings.Join(names, " "))
 	}
-	return files[0], nil
+	return path(names[0]), nil
+}
+
+// namesIn are the names in a folder that begin and end so, without the end. The folder's path is the user's, and no
+// pattern.
+func namesIn(dir, prefix, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // logPrinter prints lines of a log to where the container wrote them.

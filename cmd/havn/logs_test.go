@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -73,5 +74,27 @@ func TestLogFlagsAreChecked(t *testing.T) {
 	}
 	if _, err := sinceOf("yesterday", now); err == nil {
 		t.Error("--since yesterday is good")
+	}
+}
+
+func TestLogsAreFoundWhateverTheDataFolderIsCalled(t *testing.T) {
+	h := home{dir: filepath.Join(t.TempDir(), "x[1]*")}
+	for _, name := range []string{"web.log", "web.log.1", "web.log-cursor"} {
+		if err := os.MkdirAll(h.path("logs", "0123"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(h.path("logs", "0123", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"01"}, {"0123", "web"}} {
+		if path, err := h.logFile(args); err != nil || path != h.path("logs", "0123", "web.log") {
+			t.Errorf("%q: %q, %v", args, path, err)
+		}
+	}
+	for args, want := range map[[2]string]string{{"0123", "web.log-cursor"}: "it has: web", {"9", "web"}: "no logs of a task 9"} {
+		if _, err := h.logFile(args[:]); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", args, err)
+		}
 	}
 }
