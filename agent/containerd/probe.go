@@ -49,7 +49,8 @@ func (r *Runtime) probe(ctx context.Context, task *protocol.Task, c *protocol.Co
 	return result, nil
 }
 
-// runProbe returns the exit code. Whatever happens, nothing of the process is left when it returns.
+// runProbe returns the exit code. A process that did not end by itself is ended with what it started; see endTree. What
+// one that ended by itself has left in the background goes on, as with Docker, until the container ends.
 func (r *Runtime) runProbe(
 	ctx context.Context, id, dir string, c *protocol.Container, timeout time.Duration, output *firstBytes,
 ) (code int, err error) {
@@ -126,15 +127,22 @@ func (r *Runtime) probeProcess(ctx context.Context, id string, c *protocol.Conta
 	return typeurl.MarshalAnyToProto(&process)
 }
 
-// endProbe leaves nothing of a health check's process. Where there is none, there is nothing to do, and where it does
-// not work, the container's end does it.
+// endProbe ends a health check that still runs, with what it started. Where there is none, there is nothing to do, and
+// where it does not work, the container's end does it.
 func (r *Runtime) endProbe(ctx context.Context, id string) {
 	one := &tasksapi.DeleteProcessRequest{ContainerID: id, ExecID: probeID}
 	if _, err := r.tasks.DeleteProcess(ctx, one); err == nil {
 		return
 	}
-	if _, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, ExecID: probeID, Signal: uint32(syscall.SIGKILL)}); err != nil {
+	running, err := r.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id, ExecID: probeID})
+	if err != nil {
 		return
+	}
+	if err := endTree(ctx, int(running.Process.Pid)); err != nil {
+		r.log.Warn("cannot end all that a health check has started", "container", id, "error", err)
+		if _, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, ExecID: probeID, Signal: uint32(syscall.SIGKILL)}); err != nil {
+			return
+		}
 	}
 	if _, err := r.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id, ExecID: probeID}); err == nil {
 		r.tasks.DeleteProcess(ctx, one) //nolint:errcheck // see above

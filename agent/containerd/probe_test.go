@@ -91,6 +91,29 @@ func TestAHealthCheckCannotFloodTheNodeNorHang(t *testing.T) {
 	n.noLeaks()
 }
 
+// What took too long is ended with all that it started: children, orphans, and children that began a session.
+func TestNothingIsLeftOfAHealthCheckThatTookTooLong(t *testing.T) {
+	n := newNode(t)
+	n.load("web:latest", busybox(t, nil))
+	task := checked(`["NONE"]`)
+	n.run(task)
+	for _, check := range []string{
+		"sleep 777; true",
+		"(sleep 777 & sleep 777 &) & setsid sleep 777 & (setsid sh -c 'sleep 777; true'; true) & sleep 777; true",
+		"trap '' TERM INT HUP; while :; do (sleep 777 &); sleep 0.05; done",
+	} {
+		task.Containers[0].DockerConfig = checked(fmt.Sprintf(`["CMD-SHELL",%q]`, check)).Containers[0].DockerConfig
+		if r := n.probe(task, time.Second); r.ExitCode != -1 || !strings.Contains(r.Output, "exceeded timeout") {
+			t.Errorf("%s: %+v", check, r)
+		}
+		if left := n.processes(task); left != 2 {
+			t.Errorf("%s: in the container run %d processes, want the two of its own", check, left)
+		}
+	}
+	n.clean(task)
+	n.noLeaks()
+}
+
 // What a process of ours that was killed left running, the next one ends.
 func TestAProbeOfAnAgentThatDiedIsEnded(t *testing.T) {
 	n := newNode(t)
