@@ -15,12 +15,17 @@ import (
 	"havn/wire"
 )
 
-// maxSearched is how many events one call of FilterLogEvents looks at. A page may then have fewer events than it
-// could, even none, and a token to go on, as in CloudWatch Logs.
-const maxSearched = 200_000
+// What one call of FilterLogEvents looks at. A page may then have fewer events than it could, even none, and a token to
+// go on, as in CloudWatch Logs.
+const (
+	maxSearched      = 200_000  // events
+	maxSearchedBytes = 64 << 20 // of their messages
+)
 
 // FilterLogEvents searches the streams of a group, interleaved in chronological order; from the end with startFromHead
-// false. searchedLogStreams is empty, as CloudWatch Logs has it since 2020.
+// false. interleaved says nothing, as with CloudWatch Logs, which deprecated it on June 17, 2019: "the value of this
+// parameter is ignored", and what is found is always interleaved. searchedLogStreams is empty, as CloudWatch Logs has it
+// since 2020.
 func (s *Server) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterLogEventsInput) (*cloudwatchlogs.FilterLogEventsOutput, error) {
 	if in.Unmask {
 		return nil, unsupported("unmask")
@@ -94,18 +99,21 @@ type search struct {
 
 	last          logstore.Position // that was looked at
 	looked, found int
-	bytes         int
+	lookedBytes   int
+	bytes         int // of what is found
 }
 
 // full says whether an event is not for this page.
 func (s *search) full(e logstore.Event) bool {
-	return s.found == s.limit || s.looked == maxSearched || s.found > 0 && s.bytes+len(e.Message)+logstore.Overhead > maxPageBytes
+	return s.found == s.limit || s.looked == maxSearched || s.looked > 0 && s.lookedBytes+len(e.Message) > maxSearchedBytes ||
+		s.found > 0 && s.bytes+len(e.Message)+logstore.Overhead > maxPageBytes
 }
 
 // take looks at an event, and says whether it is on the page.
 func (s *search) take(e logstore.Event) bool {
 	s.last = e.Position
 	s.looked++
+	s.lookedBytes += len(e.Message)
 	if !s.pattern.Match(e.Message) {
 		return false
 	}

@@ -46,3 +46,47 @@ func TestTheLargestBatchesAreTaken(t *testing.T) {
 		t.Errorf("a page has a megabyte, and so one event here: %v", err)
 	}
 }
+
+// A search for what is not there comes to an end in pages that find nothing, however large the events are.
+func TestASearchLooksAtSoManyBytesAtATime(t *testing.T) {
+	w := newWorld(t, time.Now)
+	group, stream := aws.String("g"), aws.String("s")
+	if _, err := w.CreateLogGroup(t.Context(), &sdk.CreateLogGroupInput{LogGroupName: group}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreateLogStream(t.Context(), &sdk.CreateLogStreamInput{LogGroupName: group, LogStreamName: stream}); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UnixMilli()
+	put := func(message string) {
+		t.Helper()
+		_, err := w.PutLogEvents(t.Context(), &sdk.PutLogEventsInput{LogGroupName: group, LogStreamName: stream,
+			LogEvents: []types.InputLogEvent{{Timestamp: &at, Message: &message}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at++
+	}
+	large := strings.Repeat("x", 1<<20-26)
+	for range 70 { // of which 64 MiB hold 64
+		put(large)
+	}
+	put("needle")
+	for _, test := range []struct {
+		head  bool
+		found []int // on each page
+	}{{true, []int{0, 1}}, {false, []int{1, 0, 0}}} {
+		var token *string
+		for page, want := range test.found {
+			out, err := w.FilterLogEvents(t.Context(), &sdk.FilterLogEventsInput{LogGroupName: group, FilterPattern: aws.String("needle"),
+				StartFromHead: &test.head, NextToken: token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := page == len(test.found)-1; len(out.Events) != want || (out.NextToken == nil) != last {
+				t.Errorf("from the head %v, page %d: %d events, next token %v", test.head, page, len(out.Events), out.NextToken != nil)
+			}
+			token = out.NextToken
+		}
+	}
+}
