@@ -50,25 +50,23 @@ func Tell(f Facts) state.Story {
 	}
 	s.Steps = append(s.Steps, asked(t), state.Step{What: Placed, At: t.CreatedAt, Text: "on node " + t.NodeID + " (container instance " + last(t.InstanceARN) + ")"})
 	s.Steps = append(s.Steps, pulled(t)...)
-	var lived []state.Step
 	if !t.StartedAt.IsZero() {
-		lived = append(lived, state.Step{What: Started, At: t.StartedAt, Took: since(t.CreatedAt, t.StartedAt), Text: "all containers run" + ports(t)})
+		s.Steps = append(s.Steps, state.Step{What: Started, At: t.StartedAt, Took: since(t.CreatedAt, t.StartedAt), Text: "all containers run" + ports(t)})
 	}
-	lived = inOrder(lived, health(t))
-	// Who told it to stop comes before the ends that this led to.
-	if t.StopCode == userInitiated || t.StopCode == terminated {
-		s.Steps = append(s.Steps, lived...)
-		s.Steps = append(s.Steps, stopping(t))
-		s.Steps = append(s.Steps, inOrder(nil, ends(t))...)
-	} else {
-		s.Steps = append(s.Steps, inOrder(lived, ends(t))...)
-		if t.Desired == lifecycle.Stopped {
-			s.Steps = append(s.Steps, stopping(t))
-		}
+	s.Steps = append(s.Steps, health(t)...)
+	// Who told it to stop comes before the ends that this led to, and after those that led to it, at the same time too.
+	switch {
+	case t.StopCode == userInitiated, t.StopCode == terminated:
+		s.Steps = append(append(s.Steps, stopping(t)), ends(t)...)
+	case t.Desired == lifecycle.Stopped:
+		s.Steps = append(append(s.Steps, ends(t)...), stopping(t))
+	default:
+		s.Steps = append(s.Steps, ends(t)...)
 	}
 	if t.Last == lifecycle.Stopped {
 		s.Steps = append(s.Steps, state.Step{What: Stopped, At: t.StoppedAt, Took: since(t.StoppingAt, t.StoppedAt), Text: "nothing of it runs any more"})
 	}
+	s.Steps = inOrder(s.Steps)
 	var c cause.Cause
 	c, s.Suspect = because(f)
 	if t.Desired == lifecycle.Stopped && t.Last != lifecycle.Stopped && away(f.Node) {
@@ -166,15 +164,28 @@ func ends(t state.Task) []state.Step {
 	return steps
 }
 
-// inOrder puts more steps among those that are there, each before what is later. What nobody knows the time of comes
-// last.
-func inOrder(steps, more []state.Step) []state.Step {
-	for _, step := range more {
-		at := len(steps)
-		for at > 0 && !step.At.IsZero() && step.At.Before(steps[at-1].At) {
-			at--
+// inOrder sorts steps by their time. Those of the same time stay as they are, and what nobody knows the time of stays
+// behind all that it was behind.
+func inOrder(steps []state.Step) []state.Step {
+	type timed struct {
+		state.Step
+		at time.Time
+	}
+	var all []timed
+	var latest time.Time
+	for _, step := range steps {
+		at := step.At
+		if at.IsZero() {
+			at = latest
 		}
-		steps = slices.Insert(steps, at, step)
+		if at.After(latest) {
+			latest = at
+		}
+		all = append(all, timed{step, at})
+	}
+	slices.SortStableFunc(all, func(a, b timed) int { return a.at.Compare(b.at) })
+	for i := range all {
+		steps[i] = all[i].Step
 	}
 	return steps
 }
