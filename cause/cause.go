@@ -69,6 +69,7 @@ const (
 	OutOfMemory       Code = "out-of-memory"
 	Unhealthy         Code = "unhealthy"
 	Vanished          Code = "vanished"
+	ShimKilled        Code = "shim-killed"
 	Killed            Code = "killed" // by a signal
 	Failed            Code = "failed" // it exited with another code than 0
 	Finished          Code = "finished"

@@ -83,7 +83,7 @@ var patterns = []pattern{
 	p("", `memory limit too low|container init was OOM-killed|Minimum memory limit|unable to set memory limit`, MemoryTooSmall, "the memory limit is too small to start anything in"),
 	p("", `(?:sysctl|/proc/sys)\W+"?([\w./-]+)`, RefusedSysctl, "the kernel setting $1 cannot be made"),
 	p("", `(?i)(?:unknown|invalid|unsupported) capability:? ?"?(\w*)`, RefusedCapability, "there is no capability $1"),
-	p("", `(?i)gathering device information.*"([^"]+)"|lstat (/dev/\S+): no such file|no such device.*"(/[^"]+)"|device "?(/\S+?)"? `, NoDevice, "the node has no device $1$2$3$4"),
+	p("", `(?i)gathering device information.*"([^"]+)": .*(?:no such file or directory|not a device node)|lstat (/dev/\S+): no such file|no such device.*"(/[^"]+)"|device "?(/[^\s"]+)"? (?:does not exist|not found)`, NoDevice, "the node has no device $1$2$3$4"),
 	p("", `error setting rlimit type (\d+): ([^:]+)`, RefusedLimit, "a ulimit (of type $1) cannot be set: $2"),
 	p("", `error mounting "([^"]*)" to rootfs at "([^"]*)":.*read-only file system`, ReadOnly, `"$1" cannot be mounted at "$2": the file system there is read-only and has no such place`),
 	p("", `error mounting "([^"]*)" to rootfs at "([^"]*)":.*?not a directory`, BadMount, `"$1" cannot be mounted at "$2": one is a file and the other a directory`),

@@ -50,6 +50,7 @@ var advice = map[Code]string{
 	OutOfMemory:       "Raise memory in the task definition, or make the program use less.",
 	Unhealthy:         "Run the health check's command by hand in the container; a slow start needs a startPeriod.",
 	Vanished:          "Run it again.",
+	ShimKilled:        "Run it again, and see in the kernel's log whether the node ran out of memory.",
 	Killed:            "See its log for what went on before: havn logs TASK CONTAINER.",
 	Failed:            "See its log: havn logs TASK CONTAINER.",
 	Finished:          "Nothing, if it was meant to end. If not, its main program must stay in the foreground.",

@@ -68,6 +68,9 @@ func TestAShimsDeathEndsItsTaskAndNoOther(t *testing.T) {
 		if code := aws.ToInt32(c.ExitCode); code != 137 {
 			t.Errorf("%s: exit code %d, %s", *c.Name, code, aws.ToString(c.Reason))
 		}
+		if why := aws.ToString(c.Reason); !strings.Contains(why, "(havn-shim) was killed, and the container with it (shim-killed)") {
+			t.Errorf("%s: the reason is %q", *c.Name, why)
+		}
 	}
 	h.healthy()
 }

@@ -12,8 +12,9 @@ import (
 
 // exit is how a process ended.
 type exit struct {
-	code int
-	at   time.Time
+	code     int
+	at       time.Time
+	shimDied bool // which is why it ended
 }
 
 // exits hears what becomes of containers whose shim died. Their exit is told by an event of containerd, once it has
@@ -77,7 +78,7 @@ func (x *exits) observe(m *events.Envelope) {
 	defer x.mu.Unlock()
 	for c := range x.waiting[e.ContainerID] {
 		select {
-		case c <- exit{int(e.ExitStatus), e.ExitedAt.AsTime()}:
+		case c <- exit{code: int(e.ExitStatus), at: e.ExitedAt.AsTime(), shimDied: true}:
 		default:
 		}
 	}

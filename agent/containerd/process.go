@@ -20,12 +20,16 @@ import (
 	"github.com/moby/sys/signal"
 	"golang.org/x/sync/errgroup"
 
+	"havn/cause"
 	"havn/lifecycle"
 	"havn/protocol"
 )
 
 // errVanished: the container was started and there is neither a process nor an exit of it, as after a reboot.
 var errVanished = errors.New("No container matching saved ID found") //nolint:staticcheck // ECS's words
+
+// killed is the exit code that stands for SIGKILL.
+const killed = 128 + int(syscall.SIGKILL)
 
 // The longest time that a container's dead shim is waited for to be cleaned up after.
 const cleanupTime = 15 * time.Second
@@ -145,7 +149,10 @@ func (r *Runtime) wait(ctx context.Context, task *protocol.Task, c *protocol.Con
 	if result.OutOfMemory, err = r.cgroups.oomKilled(r.cgroups.path(task.ARN, id)); err != nil {
 		r.log.Warn("cannot see whether a container ran out of memory", "task", task.ARN, "container", c.Name, "error", err)
 	}
-	result.ExitReason = r.exitReason(ctx, task, c, result)
+	if result.ExitReason = r.exitReason(ctx, task, c, result); result.ExitReason == "" && ended.shimDied && ended.code == killed {
+		result.ExitReason = cause.Join("CannotInspectContainerError: "+daemonSays+"shim disconnected", cause.Cause{Code: cause.ShimKilled,
+			Words: "the process beside the container (" + shimName + ") was killed, and the container with it"})
+	}
 	return result, nil
 }
 
@@ -155,7 +162,7 @@ func (r *Runtime) waitFor(ctx context.Context, id string) (exit, error) {
 	defer forget()
 	resp, err := r.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
 	if err == nil {
-		return exit{int(resp.ExitStatus), resp.ExitedAt.AsTime()}, nil
+		return exit{code: int(resp.ExitStatus), at: resp.ExitedAt.AsTime()}, nil
 	}
 	if ctx.Err() != nil {
 		return exit{}, ctx.Err()

@@ -118,7 +118,7 @@ func causeOf(words string, err error) cause.Cause {
 		return known.cause
 	}
 	if taken, ok := errors.AsType[*network.PortTakenError](err); ok {
-		by := "somebody who does not listen on it, as another Havn does"
+		by := "somebody whom the node's agent cannot see: a process of another namespace, or another Havn that forwards it"
 		if taken.Process != "" {
 			by = "the process " + taken.Process
 		}

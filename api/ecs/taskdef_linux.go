@@ -59,7 +59,8 @@ func checkLinux(d *types.TaskDefinition, c *types.ContainerDefinition) error {
 				return badSetting("devices", c)
 			}
 		}
-		if deref(d.HostPath) == "" {
+		// A device is below /dev, by its plain name: the nodes make all devices that they find there.
+		if at := deref(d.HostPath); path.Clean(at) != at || !strings.HasPrefix(at, "/dev/") {
 			return badSetting("devices", c)
 		}
 	}
