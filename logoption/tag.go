@@ -13,6 +13,9 @@ import (
 // line or message.
 const MaxTag = 1 << 10
 
+// MaxFiles is the most that json-file's option max-file may ask for. A file that is full moves all others by one.
+const MaxFiles = 1000
+
 // tagFields are what a tag can name. Docker documentation, "Customize log driver output".
 var tagFields = []string{"ID", "FullID", "Name", "ImageID", "ImageName", "ImageFullID", "DaemonName"}
 

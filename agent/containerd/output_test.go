@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -46,12 +47,18 @@ func TestWhatContainersPrint(t *testing.T) {
 	n.load("busybox:latest", busybox(t, nil))
 	began := time.Now()
 	task := withLog(oneTask("busybox:latest", "sh", "-c", "echo out; echo err >&2; echo -n half"),
-		`{"LogConfig":{"Type":"json-file","Config":{"labels":"app"}}}`)
+		`{"LogConfig":{"Type":"json-file","Config":{"labels":"app","tag":"{{.Name}} {{.ImageID}} {{.ImageFullID}}"}}}`)
 	other := task.Containers[0]
 	other.Name, other.Command = "other", []string{"sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"}
 	other.DockerConfig = &protocol.DockerConfig{HostConfig: `{"LogConfig":{"Type":"json-file","Config":{"max-size":"100k","max-file":"3","compress":"true"}}}`}
 	task.Containers = append(task.Containers, other)
 	n.run(task)
+	facts, err := n.Facts(within(t), task, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digits := strings.TrimPrefix(facts.ImageID, "sha256:")
+	attrs := fmt.Sprintf(`{"app":"shop","tag":"c %.12s %s"}`, digits, facts.ImageID)
 	for _, c := range task.Containers {
 		if r := n.must(task, lifecycle.Wait, c.Name); r.ExitCode != 0 {
 			t.Fatalf("%s: exit code %d", c.Name, r.ExitCode)
@@ -61,7 +68,7 @@ func TestWhatContainersPrint(t *testing.T) {
 	got := map[string]string{}
 	for _, l := range n.logLines(task, "c") {
 		got[l.Stream] += string(l.Log)
-		if l.Time.Before(began) || l.Time.After(time.Now()) || string(l.Attrs) != `{"app":"shop"}` {
+		if l.Time.Before(began) || l.Time.After(time.Now()) || string(l.Attrs) != attrs || len(digits) != 64 {
 			t.Errorf("line %+v", l)
 		}
 	}

@@ -135,6 +135,9 @@ func TestStartFailuresAreWordedAsECSDoes(t *testing.T) {
 		{"no such volume", func(_ *protocol.Task, c *protocol.Container) {
 			c.MountPoints = []protocol.MountPoint{{SourceVolume: "v", ContainerPath: "/v"}}
 		}, lifecycle.Create, []string{"CannotCreateContainerError: ", `no volume "v"`}},
+		{"a tag that is a program", func(task *protocol.Task, _ *protocol.Container) {
+			withLog(task, `{"LogConfig":{"Type":"json-file","Config":{"tag":"{{range 3000000000}}x{{end}}"}}}`)
+		}, lifecycle.Start, []string{"CannotStartContainerError: Error response from daemon: ", "cannot read the log option tag: {{range 3000000000}} is not supported"}},
 	} {
 		task := oneTask("web")
 		test.change(task, &task.Containers[0])

@@ -109,8 +109,8 @@ func (c Container) jsonFile(o *jsonfile.Options) (err error) {
 	}
 	o.MaxFile = 1
 	if text := c.option("max-file"); text != "" {
-		if o.MaxFile, err = strconv.Atoi(text); err != nil || o.MaxFile < 1 {
-			return fmt.Errorf("the log option max-file %q is no number from 1 on", text)
+		if o.MaxFile, err = strconv.Atoi(text); err != nil || o.MaxFile < 1 || o.MaxFile > logoption.MaxFiles {
+			return fmt.Errorf("the log option max-file %q is no number from 1 to %d", text, logoption.MaxFiles)
 		}
 	}
 	if text := c.option("compress"); text != "" {

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"havn/agent/logging/jsonfile"
+	"havn/logoption"
 	"havn/protocol"
 )
 
@@ -117,7 +118,7 @@ func FuzzMultiline(f *testing.F) {
 	f.Add("%Y-%m-%d", "2026-01-02 a\n b\n2026-01-03")
 	f.Add("%", "%\n%")
 	f.Fuzz(func(t *testing.T, format, text string) {
-		begins, err := regexp.Compile(datePattern(format))
+		begins, err := regexp.Compile(logoption.DatePattern(format))
 		if err != nil {
 			t.Fatalf("%q becomes no pattern: %v", format, err)
 		}
@@ -190,7 +191,7 @@ func TestSpools(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", name, got, err, c.want)
 		}
 	}
-	for _, bad := range []map[string]string{{"max-size": "x"}, {"max-file": "0"}, {"compress": "true"}, {"labels-regex": "("}, {"tag": "{{.Nothing}}"}} {
+	for _, bad := range []map[string]string{{"max-size": "x"}, {"max-file": "0"}, {"max-file": "1001"}, {"compress": "true"}, {"labels-regex": "("}, {"tag": "{{.Nothing}}"}} {
 		if _, err := (Container{Config: &protocol.LogConfig{Type: "json-file", Config: bad}}).Spool(); err == nil {
 			t.Errorf("%v is good", bad)
 		}

@@ -184,7 +184,7 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements.value":                  "a number; ALL is refused",
 	"containerDefinitions.interactive":                                 "standard input stays open, and nothing comes",
 	"containerDefinitions.linuxParameters.swappiness":                  "on nodes with cgroup version 1, as in ECS",
-	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd; awsfirelens, through the task's own log router",
+	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation over up to 1000 files, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd; awsfirelens, through the task's own log router",
 	"containerDefinitions.logConfiguration.options":                    "of each driver; refused are labels and env of syslog, gelf-tcp-* of gelf, and what concerns another kind of address",
 	"containerDefinitions.firelensConfiguration.options":               "enable-ecs-log-metadata, config-file-type and config-file-value; the operator says with --bucket which folder stands for a bucket of s3",
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -44,6 +45,11 @@ var everyLogOption = []string{"mode", "max-buffer-size"}
 // logSize is a number of bytes as Docker writes it.
 var logSize = regexp.MustCompile(`^(?i)[0-9]+(\.[0-9]+)? ?([kmgtp]i?)?b?$`)
 
+// What names a group and a stream. Amazon CloudWatch Logs API Reference, "CreateLogStream".
+var logGroupName = regexp.MustCompile(`^[.\-_/#A-Za-z0-9]{1,512}$`)
+
+const maxStreamName = 512
+
 func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 	l := c.LogConfiguration
 	if l == nil {
@@ -80,6 +86,12 @@ func checkLogging(_ *types.TaskDefinition, c *types.ContainerDefinition) error {
 	for _, option := range slices.Sorted(maps.Keys(l.Options)) {
 		if err := checkLogOption(option, l.Options[option]); err != nil {
 			return err
+		}
+	}
+	if prefix := l.Options["awslogs-stream-prefix"]; prefix != "" {
+		// The stream is PREFIX/CONTAINER/TASK, where TASK has 32 digits.
+		if utf8.RuneCountInString(prefix+"/"+deref(c.Name)+"/")+32 > maxStreamName {
+			return clientError("Log driver option 'awslogs-stream-prefix' makes the name of a log stream longer than %d characters.", maxStreamName)
 		}
 	}
 	if l.Options["compress"] == "true" && (l.Options["max-size"] == "" || l.Options["max-file"] == "" || l.Options["max-file"] == "1") {
@@ -131,8 +143,8 @@ func checkLogOption(option, value string) error {
 			return clientError("Log driver option '%s' must be a size such as 10m.", option)
 		}
 	case "max-file":
-		if n, err := strconv.Atoi(value); err != nil || n < 1 {
-			return clientError("Log driver option 'max-file' must be a number from 1 on.")
+		if n, err := strconv.Atoi(value); err != nil || n < 1 || n > logoption.MaxFiles {
+			return clientError("Log driver option 'max-file' must be a number from 1 to %d.", logoption.MaxFiles)
 		}
 	case "compress", "awslogs-create-group", "fluentd-async", "fluentd-request-ack", "fluentd-sub-second-precision",
 		"splunk-insecureskipverify", "splunk-verify-connection", "splunk-gzip":
@@ -142,6 +154,18 @@ func checkLogOption(option, value string) error {
 	case "tag":
 		if err := logoption.CheckTag(value); err != nil {
 			return clientError("Log driver option 'tag' is no template that is supported: %v.", err)
+		}
+	case "awslogs-group":
+		if value != "" && !logGroupName.MatchString(value) { // it is a secret's otherwise
+			return clientError("Log driver option 'awslogs-group' must be 1 to 512 letters, digits, and any of .-_/#.")
+		}
+	case "awslogs-stream", "awslogs-stream-prefix":
+		if strings.ContainsAny(value, ":*") || utf8.RuneCountInString(value) > maxStreamName {
+			return clientError("Log driver option '%s' must be up to %d characters without : and *.", option, maxStreamName)
+		}
+	case "awslogs-datetime-format":
+		if err := logoption.CheckDateFormat(value); err != nil {
+			return clientError("Log driver option 'awslogs-datetime-format' is no format that is supported: %v.", err)
 		}
 	case "awslogs-multiline-pattern", "labels-regex", "env-regex":
 		if _, err := regexp.Compile(value); err != nil {
