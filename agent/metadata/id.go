@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"sync"
 
+	"golang.org/x/time/rate"
+
 	"havn/agent"
 )
 
@@ -21,8 +23,12 @@ type IDs struct {
 	name   string // of this Havn: eight hex digits
 	secret []byte
 
-	mu    sync.Mutex
-	known map[string]container // by id
+	learning chan struct{} // who learns puts one in
+	pace     *rate.Limiter // of learning
+
+	mu            sync.Mutex
+	known         map[string]container // by id
+	begun, learnt int                  // which time of learning began last, and which succeeded last
 }
 
 // container names one container of one task.
@@ -54,7 +60,8 @@ func OpenIDs(file, name string) (*IDs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the secret of the metadata endpoint: %w", err)
 	}
-	return &IDs{name: name, secret: secret, known: map[string]container{}}, nil
+	return &IDs{name: name, secret: secret, known: map[string]container{}, learning: make(chan struct{}, 1),
+		pace: rate.NewLimiter(steadyRate, burst)}, nil
 }
 
 // Of returns the id of a container: a UUID of which 90 bits follow from the secret.
@@ -76,22 +83,9 @@ func (i *IDs) sibling(id string) (name string, another bool) {
 
 // find returns the container that an id stands for, with the record of its task.
 func (i *IDs) find(ctx context.Context, tasks Tasks, id string) (agent.Record, string, error) {
-	if m := idForm.FindStringSubmatch(id); m == nil || m[1] != i.name {
-		return agent.Record{}, "", errUnknown
-	}
-	i.mu.Lock()
-	c, ok := i.known[id]
-	i.mu.Unlock()
-	if !ok {
-		if err := i.learn(ctx, tasks); err != nil {
-			return agent.Record{}, "", err
-		}
-		i.mu.Lock()
-		c, ok = i.known[id]
-		i.mu.Unlock()
-	}
-	if !ok {
-		return agent.Record{}, "", errUnknown
+	c, err := i.container(ctx, tasks, id)
+	if err != nil {
+		return agent.Record{}, "", err
 	}
 	r, known, err := tasks.Task(ctx, c.task)
 	if err != nil {
@@ -103,14 +97,64 @@ func (i *IDs) find(ctx context.Context, tasks Tasks, id string) (agent.Record, s
 	return r, c.name, nil
 }
 
-// learn takes in the tasks that are new since it was called last, and forgets those that are gone.
-func (i *IDs) learn(ctx context.Context, tasks Tasks) error {
+// given reports whether a container has the id. While the agent cannot be asked, those have one that are known already.
+func (i *IDs) given(ctx context.Context, tasks Tasks, id string) bool {
+	_, err := i.container(ctx, tasks, id)
+	return err == nil
+}
+
+func (i *IDs) container(ctx context.Context, tasks Tasks, id string) (container, error) {
+	if m := idForm.FindStringSubmatch(id); m == nil || m[1] != i.name {
+		return container{}, errUnknown
+	}
+	i.mu.Lock()
+	c, ok := i.known[id]
+	begun := i.begun
+	i.mu.Unlock()
+	if ok {
+		return c, nil
+	}
+	if err := i.learn(ctx, tasks, begun); err != nil {
+		return container{}, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if c, ok = i.known[id]; !ok {
+		return container{}, errUnknown
+	}
+	return c, nil
+}
+
+// learn takes in the tasks that are new since it was called last, and forgets those that are gone. Many who call it at
+// once are served by one question to the agent, if it began after they came, which is when begun had begun. So those who
+// guess ids cannot keep the agent busy, and a container that is new waits for a moment among them but is not refused.
+func (i *IDs) learn(ctx context.Context, tasks Tasks, begun int) error {
+	select {
+	case i.learning <- struct{}{}:
+		defer func() { <-i.learning }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	i.mu.Lock()
+	served := i.learnt > begun
+	i.mu.Unlock()
+	if served {
+		return nil
+	}
+	if err := i.pace.Wait(ctx); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	i.begun++
+	this := i.begun
+	i.mu.Unlock()
 	all, err := tasks.Tasks(ctx)
 	if err != nil {
 		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.learnt = this
 	old := map[container]string{}
 	for id, c := range i.known {
 		old[c] = id

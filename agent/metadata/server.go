@@ -77,15 +77,17 @@ type Server struct {
 // New returns a Server that does not listen yet.
 func New(c Config) *Server { return &Server{Config: c} }
 
-// The limits of the endpoint. Timeouts and the rate are those of ECS's agent; Havn counts requests by where they come
-// from, so that a container that asks too often harms itself only.
+// The limits of the endpoint. Timeouts and the rate are those of ECS's agent; Havn counts requests by who asks, so that a
+// container that asks too often harms itself only. One container has at most 420 requests being answered at once on the
+// host's network: 60, and 40 a second for the nine seconds that the slowest takes, which has a body and calls the API.
 const (
 	readTimeout  = 5 * time.Second
 	writeTimeout = 5 * time.Second
 	callTimeout  = 4 * time.Second // of a call of the server's API
 	steadyRate   = 40              // requests a second
 	burst        = 60
-	maxConns     = 128 // at once, of one source
+	maxConns     = 128 // at once, of one address on the bridge
+	maxHostConns = 512 // at once, of the host's network, and of siblings
 	maxHeader    = 8 << 10
 	maxBody      = 64 << 10
 )
@@ -98,12 +100,18 @@ func (s *Server) socket(havn string) string { return filepath.Join(s.RuntimeDir,
 type door int
 
 const (
-	onBridge door = iota // from a container on the bridge, known by its address
-	onHost               // from the host's network, directly or by a sibling
+	onBridge  door = iota // from a container on the bridge, known by its address
+	onHost                // from the host's network
+	bySibling             // from the host's network too: another Havn heard it
 )
 
-// doorKey is the key of a connection's door in its context.
-type doorKey struct{}
+// visitKey is the key of a request's connection in its context.
+type visitKey struct{}
+
+func visitOf(r *http.Request) *visit {
+	v, _ := r.Context().Value(visitKey{}).(*visit)
+	return v
+}
 
 // Serve answers at the bridge's listener, at the host's, and at the socket for siblings, until ctx ends.
 func (s *Server) Serve(ctx context.Context, bridge, host net.Listener) error {
@@ -125,11 +133,11 @@ func (s *Server) Serve(ctx context.Context, bridge, host net.Listener) error {
 	for _, l := range []struct {
 		net.Listener
 		door door
-	}{{bridge, onBridge}, {host, onHost}, {siblings, onHost}} {
+	}{{bridge, onBridge}, {host, onHost}, {siblings, bySibling}} {
 		server := &http.Server{
 			Handler: s, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: readTimeout, MaxHeaderBytes: maxHeader,
-			ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-				return context.WithValue(ctx, doorKey{}, l.door)
+			ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+				return context.WithValue(ctx, visitKey{}, s.crowd.arrive(conn, l.door))
 			},
 			ConnState: s.crowd.connState, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		}
@@ -146,19 +154,28 @@ func (s *Server) Serve(ctx context.Context, bridge, host net.Listener) error {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.crowd.admit(w, r) {
+	q, ok := parsePath(r.URL.Path)
+	v := visitOf(r)
+	if name, another := s.IDs.sibling(q.id); another && v.door == onHost && s.there(name) {
+		defer s.crowd.asking(v)()
+		s.passOn(w, r, name, q)
 		return
 	}
-	q, ok := parsePath(r.URL.Path)
+	who := asker{from: v.from}
+	if v.door != onBridge && s.IDs.given(r.Context(), s.Tasks, q.id) {
+		who.id = q.id
+	}
+	if !s.crowd.admit(w, r, who) {
+		return
+	}
+	if who != (asker{}) {
+		defer s.crowd.asking(v)()
+	}
 	if !ok {
 		http.NotFound(w, r)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if name, another := s.IDs.sibling(q.id); another && r.Context().Value(doorKey{}) == onHost {
-		s.passOn(w, r, name, q)
-		return
-	}
 	switch q.what {
 	case ofVersionTwo:
 		answer(w, http.StatusBadRequest, fmt.Sprintf("Unable to get task arn from request: unable to associate '%s' with task", remote(r)))
@@ -218,7 +235,7 @@ func (s *Server) caller(r *http.Request, id string) (agent.Record, string, error
 		return record, name, err
 	}
 	at := s.Runtime.Addresses(&record.Task)
-	switch r.Context().Value(doorKey{}) {
+	switch visitOf(r).door {
 	case onBridge:
 		if !slices.Contains(at, remote(r)) {
 			return agent.Record{}, "", errUnknown

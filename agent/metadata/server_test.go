@@ -105,12 +105,12 @@ func (b *bench) run(arn string) {
 func (b *bench) ask(from, method, path, body string) (int, string) {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.RemoteAddr = "127.0.0.1:1"
-	at := onHost
+	v := &visit{place: place{door: onHost}}
 	if from != "" {
-		r.RemoteAddr, at = from+":1", onBridge
+		r.RemoteAddr, v.place = from+":1", place{onBridge, netip.MustParseAddr(from)}
 	}
 	w := httptest.NewRecorder()
-	b.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), doorKey{}, at)))
+	b.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
 	return w.Code, w.Body.String()
 }
 
@@ -236,25 +236,27 @@ func TestStatisticsAreOfTwoMoments(t *testing.T) {
 func TestWhoAsksTooOftenWaitsAndNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		count := func(from, task string) (ok int) {
+		count := func(from, task, name string) (ok int) {
 			for range 100 {
-				if status, _ := b.ask(from, "GET", "/v4/"+b.IDs.Of(task, "web"), ""); status == http.StatusOK {
+				if status, _ := b.ask(from, "GET", "/v4/"+b.IDs.Of(task, name), ""); status == http.StatusOK {
 					ok++
 				}
 			}
 			return ok
 		}
-		if got := count("10.192.0.2", taskA); got != burst {
+		if got := count("10.192.0.2", taskA, "web"); got != burst {
 			t.Errorf("%d at once, want %d", got, burst)
 		}
-		if got := count("10.192.0.3", taskA); got != burst {
+		if got := count("10.192.0.3", taskA, "web"); got != burst {
 			t.Errorf("another: %d, want %d", got, burst)
 		}
-		if got := count("", taskB); got != burst {
-			t.Errorf("the host: %d, want %d", got, burst)
+		for _, name := range []string{"web", "log"} {
+			if got := count("", taskB, name); got != burst {
+				t.Errorf("%s on the host: %d, want %d", name, got, burst)
+			}
 		}
 		time.Sleep(time.Second)
-		if got := count("10.192.0.2", taskA); got != steadyRate {
+		if got := count("10.192.0.2", taskA, "web"); got != steadyRate {
 			t.Errorf("a second later %d, want %d", got, steadyRate)
 		}
 	})
@@ -292,8 +294,8 @@ func TestOneHavnHearsForAnother(t *testing.T) {
 		bridge := listen()
 		go func() { ended <- b.Serve(ctx, bridge, host) }()
 	}
-	ask := func(at, whose *bench) (int, string) {
-		resp, err := http.Get("http://" + doors[at].Addr().String() + "/v4/" + whose.IDs.Of(taskB, "web"))
+	about := func(at, whose *bench, name string) (int, string) {
+		resp, err := http.Get("http://" + doors[at].Addr().String() + "/v4/" + whose.IDs.Of(taskB, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,6 +309,7 @@ func TestOneHavnHearsForAnother(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
+	ask := func(at, whose *bench) (int, string) { return about(at, whose, "web") }
 	for b := range doors { // who answers for itself listens for others, too
 		ask(b, b)
 	}
@@ -316,6 +319,18 @@ func TestOneHavnHearsForAnother(t *testing.T) {
 				t.Errorf("%d %s", status, body)
 			}
 		}
+	}
+	// A container that asks too often by way of another Havn is told so, and its neighbours are not.
+	other.crowd.rate(asker{id: other.IDs.Of(taskB, "web")}).SetBurst(0)
+	if status, body := ask(mine, other); status != http.StatusTooManyRequests {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := ask(mine, mine); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	other.crowd.rate(asker{}).SetBurst(0)
+	if status, body := about(mine, other, "log"); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
 	}
 	stop()
 	for range 2 {

@@ -6,9 +6,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 )
 
-// passOn gives a request to the Havn that its id names. Where there is none, nobody has the id.
+// there reports whether a Havn of that name has been on the machine since it started.
+func (s *Server) there(name string) bool {
+	_, err := os.Stat(s.socket(name))
+	return err == nil
+}
+
+// passOn gives a request to the Havn that its id names, which counts it. Where that does not run, nobody has the id.
 func (s *Server) passOn(w http.ResponseWriter, r *http.Request, name string, q request) {
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", "sibling" },
@@ -18,14 +25,8 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, name string, q r
 				return (&net.Dialer{}).DialContext(ctx, "unix", s.socket(name))
 			},
 		},
-		ModifyResponse: func(resp *http.Response) error {
-			for header := range w.Header() { // what we have said already
-				resp.Header.Del(header)
-			}
-			return nil
-		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			s.Log.Info("another Havn does not answer", "name", name, "error", err)
+			s.Log.Debug("another Havn does not answer", "name", name, "error", err)
 			s.refuse(w, q, errors.Join(errUnknown, err))
 		},
 	}
