@@ -183,6 +183,7 @@ var notes = map[string]string{
 	"containerDefinitions.resourceRequirements.type":                   "GPU, on nodes whose vendor's tools describe them by CDI; NeuronDevice and InferenceAccelerator are refused",
 	"containerDefinitions.resourceRequirements.value":                  "a number; ALL is refused",
 	"containerDefinitions.interactive":                                 "standard input stays open, and nothing comes",
+	"containerDefinitions.linuxParameters.sharedMemorySize":            "of /dev/shm; with ipcMode task the largest of its containers counts; refused with ipcMode host and none",
 	"containerDefinitions.linuxParameters.swappiness":                  "on nodes with cgroup version 1, as in ECS",
 	"containerDefinitions.logConfiguration.logDriver":                  "json-file with rotation over up to 1000 files, awslogs into Havn's own CloudWatch Logs or another; syslog, gelf, fluentd, splunk; journald on nodes with systemd; awsfirelens, through the task's own log router",
 	"containerDefinitions.logConfiguration.options":                    "of each driver; refused are labels and env of syslog, gelf-tcp-* of gelf, and what concerns another kind of address",

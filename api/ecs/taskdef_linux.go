@@ -71,6 +71,9 @@ func checkLinux(d *types.TaskDefinition, c *types.ContainerDefinition) error {
 		return badSetting("maxSwap", c)
 	case deref(l.SharedMemorySize) < 0:
 		return badSetting("sharedMemorySize", c)
+	case deref(l.SharedMemorySize) > 0 && (d.IpcMode == types.IpcModeHost || d.IpcMode == types.IpcModeNone):
+		// /dev/shm is then the machine's, or there is none.
+		return clientError("Conflicting options for container '%s': sharedMemorySize is not supported when ipcMode=%s.", deref(c.Name), d.IpcMode)
 	}
 	return nil
 }
