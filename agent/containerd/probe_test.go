@@ -99,7 +99,7 @@ func TestNothingIsLeftOfAHealthCheckThatTookTooLong(t *testing.T) {
 	n.run(task)
 	for _, check := range []string{
 		"sleep 777; true",
-		"(sleep 777 & sleep 777 &) & setsid sleep 777 & (setsid sh -c 'sleep 777; true'; true) & sleep 777; true",
+		"(sleep 777 & sleep 777 &) & busybox setsid sleep 777 & (busybox setsid sh -c 'sleep 777; true'; true) & sleep 777; true",
 		"trap '' TERM INT HUP; while :; do (sleep 777 &); sleep 0.05; done",
 	} {
 		task.Containers[0].DockerConfig = checked(fmt.Sprintf(`["CMD-SHELL",%q]`, check)).Containers[0].DockerConfig

@@ -94,6 +94,41 @@ func TestVolumes(t *testing.T) {
 	n.noLeaks()
 }
 
+// A kill while a tmpfs or a bound folder is being filled leaves a part of the files, and the mark.
+func TestNoContainerRunsOnAVolumeThatIsFilledByHalf(t *testing.T) {
+	n := newNode(t)
+	n.load("web:latest", declaring(t))
+	half := func(options map[string]string) *protocol.Task {
+		t.Helper()
+		task := oneTask("web", "sh", "-c", "cat /data/f; cat /data/part 2>/dev/null || echo no part")
+		task.Volumes = []protocol.Volume{dockerVolume("v", "task", options)}
+		task.Containers[0].MountPoints = []protocol.MountPoint{mountAt("/data")}
+		n.must(task, lifecycle.Connect, "")
+		place, err := n.provide(within(t), task, task.Volumes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{filepath.Join(place.Path, "part"), filepath.Join(n.taskDir(task.ARN), "volumes", "v", "filling")} {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.close()
+		n.open()
+		return task
+	}
+	if out := n.said(half(map[string]string{"type": "tmpfs", "device": "tmpfs"})); out != "image\nno part\n" {
+		t.Errorf("on a tmpfs: %q", out)
+	}
+	folder := t.TempDir()
+	task := half(map[string]string{"type": "none", "device": folder, "o": "bind"})
+	if r := n.do(task, lifecycle.Connect, ""); !strings.HasPrefix(r.Reason, "CannotCreateVolumeError: Error response from daemon: the volume was filled from the image by half") {
+		t.Errorf("on a folder of the host: %+v", r)
+	}
+	n.clean(task)
+	n.noLeaks()
+}
+
 func TestAVolumeThatCannotBeIsTheTasksReason(t *testing.T) {
 	n := newNode(t)
 	missing, driver := dockerVolume("v", "shared", nil), dockerVolume("v", "task", nil)
