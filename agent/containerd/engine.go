@@ -112,6 +112,12 @@ func openEngine(
 			"io.containerd.metrics.v1.grpc-otel",
 			"io.containerd.server.v1.grpc-tcp",
 		},
+		// Its own are some seconds, after which it gives up containers that run on: on a machine with too much to do, such as
+		// one that starts hundreds of them again, that is soon.
+		Timeouts: map[string]string{
+			"io.containerd.timeout.shim.load":    "30s",
+			"io.containerd.timeout.shim.cleanup": "30s",
+		},
 		RequiredPlugins: []string{
 			"io.containerd.snapshotter.v1." + snapshotter,
 			"io.containerd.runtime.v2.task",

@@ -22,8 +22,8 @@ const shimGroup = "io.containerd.runc.v2.group"
 
 // killOrphans ends shims that were started by a process which was killed before it could write down how to speak to
 // them. They have no container yet, and they would be in the way of the next shim for it: that one finds the socket
-// taken and leaves the work to an orphan, whose folder is gone. Only while no engine runs is it sure that a shim
-// without a note will never get one. A start that is still under way could make an orphan after we looked, so we look
+// taken and leaves the work to an orphan, whose folder is gone. Only while no engine makes containers is it sure that a
+// shim without a note will never get one. A start that is still under way could make an orphan after we looked, so we look
 // until there is nothing to see.
 func (r *Runtime) killOrphans(ctx context.Context) error {
 	for {

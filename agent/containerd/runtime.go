@@ -135,6 +135,11 @@ func open(ctx context.Context, c Config) (_ *Runtime, err error) {
 	if r.engine, err = openEngine(ctx, c.DataDir, c.RuntimeDir, c.Log, r.prepareAdoption); err != nil {
 		return nil, err
 	}
+	// The engine gives up a shim that does not answer it, and forgets it, but does not end it. It would answer the next
+	// container of its task as little.
+	if err := r.killOrphans(ctx); err != nil {
+		return nil, err
+	}
 	if r.client, err = dial(r.engine.socket); err != nil {
 		return nil, err
 	}
