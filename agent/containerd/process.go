@@ -54,12 +54,13 @@ func (r *Runtime) start(ctx context.Context, task *protocol.Task, c *protocol.Co
 			return lifecycle.Result{}, err
 		}
 	} else if !before.IsZero() {
-		// It has run, or was just about to.
-		status, err := r.status(ctx, id)
+		// It has run, or was just about to. A runc that is told to start what it has let go already, which the shim
+		// does not know if that runc was cut off, waits for ever.
+		waits, err := r.stillWaits(ctx, id)
 		if err != nil && !errdefs.IsNotFound(err) {
 			return lifecycle.Result{}, err
 		}
-		if err != nil || status != tasktypes.Status_CREATED {
+		if err != nil || !waits {
 			return lifecycle.Result{StartedAt: before}, nil
 		}
 	}
@@ -195,7 +196,9 @@ func (r *Runtime) stopContainer(ctx context.Context, taskARN, container string, 
 	case status == tasktypes.Status_STOPPED:
 		return nil
 	case status == tasktypes.Status_CREATED:
-		return r.kill(ctx, id) // it has no program yet that could obey
+		if waits, err := r.stillWaits(ctx, id); err != nil || waits {
+			return r.kill(ctx, id) // it has no program yet that could obey
+		}
 	}
 	record, err := r.containers.Get(ctx, id)
 	if err != nil {

@@ -110,7 +110,15 @@ func counted(t *testing.T, then string) (task *protocol.Task, starts func() int,
 		data, _ := os.ReadFile(filepath.Join(dir, "starts"))
 		return strings.Count(string(data), "\n")
 	}
-	return task, starts, func() { os.ReadFile(filepath.Join(dir, "ready")) }
+	return task, starts, func() {
+		done := make(chan bool)
+		go func() { os.ReadFile(filepath.Join(dir, "ready")); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal("it never says that it is ready")
+		}
+	}
 }
 
 const obedient = "trap 'exit 6' TERM; echo >/count/ready; sleep 1000000 & wait"
