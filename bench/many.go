@@ -68,7 +68,7 @@ func measureMany(ctx context.Context, c config) ([]result, error) {
 		return nil, err
 	}
 	return []result{
-		{fmt.Sprintf("%d tasks at once", manyTasks), fmt.Sprintf("all RUNNING after %.1f s (%.1f tasks/s), all stopped in %.1f s, nothing left",
+		{fmt.Sprintf("%d tasks at once", manyTasks), fmt.Sprintf("all RUNNING after %.1f s (%.1f tasks/s), all stopped in %.1f s, no shim left",
 			started.Seconds(), manyTasks/started.Seconds(), stopped.Seconds()), "start and stop cleanly"},
 		{fmt.Sprintf("memory of each of %d idle tasks", manyTasks), fmt.Sprintf("%.2f MiB in Havn, %.2f MiB in its shim (proportional, %d shims)",
 			mib(after.resident-before.resident)/manyTasks, mib(shims)/float64(max(count, 1)), count), "8 MiB or less"},
@@ -112,12 +112,12 @@ func (h *havn) stopMany(ctx context.Context) error {
 	return nil
 }
 
-// leftNothing looks whether anything of the tasks is still there: their shims. The last ones may be about to end.
+// leftNothing looks whether a shim of the tasks is still there. The last ones may be about to end.
 func (h *havn) leftNothing(ctx context.Context) error {
 	for deadline := time.Now().Add(10 * time.Second); ; pause(ctx, pollInterval) {
 		_, count, err := shimMemory(h.bin)
 		if err != nil || count == 0 {
-			return nil // pgrep fails where there are none
+			return err
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d shims are left", count)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,6 +101,9 @@ func memoryOf(pid int) (memory, error) {
 // shimMemory adds up the shims that were started from our binary.
 func shimMemory(bin string) (total int64, count int, err error) {
 	out, err := exec.Command("pgrep", "-f", bin+"/havn-shim").Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
+		return 0, 0, nil // pgrep(1): no process matched
+	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("cannot list shims: %w", err)
 	}
