@@ -94,7 +94,7 @@ func checkNothingLeft(t testing.TB, c Config) {
 		t.Error(err)
 	}
 	for _, l := range links {
-		if name := l.Attrs().Name; strings.HasPrefix(name, "hvn-"+c.Name) || strings.HasPrefix(name, "v"+c.Name) {
+		if name := l.Attrs().Name; strings.HasPrefix(name, bridgePrefix+c.Name) || strings.HasPrefix(name, "v"+c.Name) {
 			t.Errorf("link %s is left", name)
 		}
 	}
@@ -103,7 +103,7 @@ func checkNothingLeft(t testing.TB, c Config) {
 		t.Error(err)
 	}
 	for _, table := range tables {
-		if table.Name == "havn-"+c.Name {
+		if table.Name == tablePrefix+c.Name {
 			t.Errorf("table %s is left", table.Name)
 		}
 	}

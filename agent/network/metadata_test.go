@@ -103,7 +103,7 @@ func dropInput(t *testing.T, of Config) {
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &drop,
 	})
 	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(
-		iface(expr.MetaKeyIIFNAME, expr.CmpOpNeq, "hvn-"+of.Name), &expr.Verdict{Kind: expr.VerdictAccept})})
+		iface(expr.MetaKeyIIFNAME, expr.CmpOpNeq, bridgePrefix+of.Name), &expr.Verdict{Kind: expr.VerdictAccept})})
 	if err := c.Flush(); err != nil {
 		t.Fatal(err)
 	}

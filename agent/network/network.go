@@ -101,8 +101,11 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return nil, err
 	}
+	if err := sweepTables(n.host); err != nil {
+		return nil, err
+	}
 	inUse := slices.ContainsFunc(slices.Collect(maps.Values(n.endpoints)), func(r record) bool { return r.Slot != 0 })
-	bridge, subnet, err := openBridge(n.host, "hvn-"+c.Name, filepath.Join(c.StateDir, "subnet"), inUse, c.Log)
+	bridge, subnet, err := openBridge(n.host, bridgePrefix+c.Name, filepath.Join(c.StateDir, "subnet"), inUse, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func open(ctx context.Context, c Config, reached func(step string)) (_ *Network,
 	if err := n.routeMetadata(); err != nil {
 		return nil, err
 	}
-	n.firewall = &firewall{name: "havn-" + c.Name, bridge: bridge.Name, subnet: subnet,
+	n.firewall = &firewall{name: tablePrefix + c.Name, bridge: bridge.Name, subnet: subnet,
 		wanted: make(map[hostPort]netip.AddrPort)}
 	return n, n.adopt(ctx)
 }

@@ -412,3 +412,36 @@ func TestChosenSubnetsAreFree(t *testing.T) {
 		t.Errorf("chose %s where nothing is free", p)
 	}
 }
+
+// With br_netfilter on, as a Docker engine turns it on, the rules of a Havn that was killed and whose bridge is gone
+// would masquerade the containers of a new bridge that chose the same subnet.
+func TestTheTableOfAHavnThatIsGoneIsSweptAndOfOneThatIsHereIsNot(t *testing.T) {
+	alive := openLab(t, labConfig(t))
+	stale := &firewall{name: fmt.Sprintf("%s%08x", tablePrefix, rand.Uint32()), bridge: "hvn-gone", subnet: subnetBlock,
+		wanted: map[hostPort]netip.AddrPort{}}
+	if err := stale.rebuild(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stale.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	n := openLab(t, labConfig(t))
+	web, other := connect(t, n, Endpoint{ID: "web"}), connect(t, n, Endpoint{ID: "other"})
+	serveHTTP(t, web.Netns, "web", 80)
+	if got, want := get(t, other.Netns, web.IP, 80), "web saw "+other.IP.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	tables, err := (&nftables.Conn{}).ListTablesOfFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := map[string]bool{}
+	for _, table := range tables {
+		here[table.Name] = true
+	}
+	if here[stale.name] || !here[alive.firewall.name] || !here[n.firewall.name] {
+		t.Errorf("of the tables there are %v", here)
+	}
+}
