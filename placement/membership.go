@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"iter"
-	"strings"
 	"time"
 
 	"havn/state"
@@ -107,5 +106,5 @@ func join(tx *state.Tx, clusterARN, nodeID string, now time.Time) {
 // one. It is the same for the same pair, so that two writers cannot make two records.
 func AutomaticInstanceARN(clusterARN, nodeID string) string {
 	sum := sha256.Sum256([]byte(clusterARN + "|" + nodeID))
-	return strings.Replace(clusterARN, ":cluster/", ":container-instance/", 1) + "/" + hex.EncodeToString(sum[:16])
+	return memberARN(clusterARN, "container-instance", hex.EncodeToString(sum[:16]))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/state"
 )
 
@@ -17,7 +18,7 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 	d, _ := state.TaskDefinitions.Get(src, t.DefinitionARN) // still there as long as the task is described
 	n, _ := state.Nodes.Peek(src, t.NodeID)
 	spec := state.Overridden(d.Spec, t.Overrides)
-	size := taskSize(spec)
+	size := placement.Size(spec)
 	connectivity, connectivityAt := connectivity(t, n)
 	out := types.Task{
 		Attachments:          []types.Attachment{},
@@ -137,40 +138,4 @@ func cpuArchitecture(n state.Node) []types.Attribute {
 		return []types.Attribute{{Name: ptr(attributeCPUArchitecture), Value: ptr(v)}}
 	}
 	return []types.Attribute{}
-}
-
-// taskSize is the CPU and memory that a task of a definition, overrides applied, takes of its node: what it says
-// for the whole task, else the sum over its containers, each with its reservation where it has one, else its
-// limit. Developer Guide, "Task definition parameters", memoryReservation.
-func taskSize(spec types.TaskDefinition) state.Resources {
-	var sum state.Resources
-	for _, c := range spec.ContainerDefinitions {
-		sum.CPU += int64(c.Cpu)
-		if reservation := deref(c.MemoryReservation); reservation > 0 {
-			sum.Memory += int64(reservation)
-		} else {
-			sum.Memory += int64(deref(c.Memory))
-		}
-	}
-	if cpu := amount(spec.Cpu); cpu > 0 {
-		sum.CPU = cpu
-	}
-	if memory := amount(spec.Memory); memory > 0 {
-		sum.Memory = memory
-	}
-	return sum
-}
-
-// newContainers are a new task's containers, of which nothing has been seen yet.
-func (s *Server) newContainers(tx *state.Tx, cluster, task string, spec types.TaskDefinition) []state.Container {
-	var all []state.Container
-	for _, c := range spec.ContainerDefinitions {
-		all = append(all, state.Container{
-			ARN:   s.containerARN(cluster, task, tx.NewID()),
-			Name:  deref(c.Name),
-			Image: deref(c.Image),
-			Last:  lifecycle.Pending,
-		})
-	}
-	return all
 }

@@ -81,17 +81,17 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 			return err
 		}
 		o.by, o.count = wire.Caller(ctx).ARN, count
-		constraints, err := constraintsOf(o.definition.Spec.PlacementConstraints, in.PlacementConstraints)
+		constraints, err := placement.Constraints(o.definition.Spec.PlacementConstraints, in.PlacementConstraints)
 		if err != nil {
-			return err
+			return invalid("%v", err)
 		}
-		strategies, err := strategiesOf(in.PlacementStrategy)
+		strategies, err := placement.Strategies(in.PlacementStrategy)
 		if err != nil {
-			return err
+			return invalid("%v", err)
 		}
 		asks := make([]placement.Ask, count)
 		for n := range asks {
-			asks[n] = s.ask(tx, o, wire.Now(ctx))
+			asks[n] = o.ask(tx, wire.Now(ctx))
 			asks[n].Constraints, asks[n].Strategies = constraints, strategies
 		}
 		placed, refused := placement.Place(tx, c.ARN, seedOf(asks), asks)
@@ -154,7 +154,7 @@ func (s *Server) StartTask(ctx context.Context, in *ecs.StartTaskInput) (*ecs.St
 				out.Failures = append(out.Failures, inactive(arn))
 				continue
 			}
-			placed, refused := placement.PlaceOn(tx, i, []placement.Ask{s.ask(tx, o, wire.Now(ctx))})
+			placed, refused := placement.PlaceOn(tx, i, []placement.Ask{o.ask(tx, wire.Now(ctx))})
 			allPlaced, allRefused = append(allPlaced, placed...), append(allRefused, refused...)
 			for _, r := range refused {
 				out.Failures = append(out.Failures, failureOf(r))
@@ -240,39 +240,20 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 }
 
 // ask is one more task of the order, not yet placed.
-func (s *Server) ask(tx *state.Tx, o order, now time.Time) placement.Ask {
-	id := tx.NewID()
-	spec := o.definition.Spec
-	overridden := state.Overridden(spec, o.overrides)
-	reserved, gpus := taskSize(overridden), 0
-	for _, c := range overridden.ContainerDefinitions {
-		gpus += state.GPUsWanted(c)
-	}
-	reserved.TCPPorts, reserved.UDPPorts = fixedPorts(spec)
-	return placement.Ask{
-		Task: state.Task{
-			ARN:               s.taskARN(o.cluster.Name, id),
-			ClusterARN:        o.cluster.ARN,
-			DefinitionARN:     o.definition.ARN,
-			Group:             o.group,
-			StartedBy:         o.startedBy,
-			LaunchType:        types.LaunchTypeEc2,
-			Overrides:         o.overrides,
-			EnableManagedTags: o.managed,
-			ReferenceID:       o.reference,
-			CreatedAt:         now,
-			AskedBy:           o.by,
-			AskedFor:          o.count,
-			Reserved:          reserved,
-			Tags:              o.tags,
-			Desired:           lifecycle.Running,
-			Last:              lifecycle.Pending,
-			Containers:        s.newContainers(tx, o.cluster.Name, id, spec),
-			Version:           1,
-		},
-		GPUs:     gpus,
-		Requires: spec.RequiresAttributes,
-	}
+func (o order) ask(tx *state.Tx, now time.Time) placement.Ask {
+	return placement.NewAsk(tx, o.definition, state.Task{
+		ClusterARN:        o.cluster.ARN,
+		Group:             o.group,
+		StartedBy:         o.startedBy,
+		LaunchType:        types.LaunchTypeEc2,
+		Overrides:         o.overrides,
+		EnableManagedTags: o.managed,
+		ReferenceID:       o.reference,
+		AskedBy:           o.by,
+		AskedFor:          o.count,
+		Tags:              o.tags,
+		CreatedAt:         now,
+	})
 }
 
 // StopTask tells a task to stop. It is stopped when its node says so; a task that is stopped already is

@@ -15,14 +15,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/placement"
-	"havn/schedule"
 	"havn/state"
 )
 
 // The limits of a request to run tasks. API Reference, "RunTask".
 const (
-	maxConstraints = 10 // of the definition and the request together
-	maxStrategies  = 5
 	maxClientToken = 64
 	maxOverrides   = 8192 // characters of JSON, names and punctuation included
 )
@@ -150,74 +147,6 @@ func (o order) tagsFor(asked []types.Tag, propagate types.PropagateTags) ([]type
 		tags = withTags(tags, []types.Tag{{Key: ptr("aws:ecs:clusterName"), Value: ptr(o.cluster.Name)}})
 	}
 	return tags, nil
-}
-
-// fixedPorts are the host ports that a task must have: those that it names in bridge mode, and all in host
-// mode, where a container's port is the host's.
-func fixedPorts(spec types.TaskDefinition) (tcp, udp []uint16) {
-	for _, c := range spec.ContainerDefinitions {
-		for _, p := range c.PortMappings {
-			port := deref(p.HostPort)
-			if spec.NetworkMode == types.NetworkModeHost {
-				port = deref(p.ContainerPort)
-			}
-			switch {
-			case port == 0:
-			case p.Protocol == types.TransportProtocolUdp:
-				udp = append(udp, uint16(port))
-			default:
-				tcp = append(tcp, uint16(port))
-			}
-		}
-	}
-	slices.Sort(tcp)
-	slices.Sort(udp)
-	return slices.Compact(tcp), slices.Compact(udp)
-}
-
-// constraintsOf are the placement constraints of a definition and of a request.
-func constraintsOf(definition []types.TaskDefinitionPlacementConstraint, request []types.PlacementConstraint) ([]schedule.Constraint, error) {
-	all := slices.Clone(request)
-	for _, c := range definition {
-		all = append(all, types.PlacementConstraint{Type: types.PlacementConstraintType(c.Type), Expression: c.Expression})
-	}
-	if len(all) > maxConstraints {
-		return nil, invalid("A task can have at most %d placement constraints.", maxConstraints)
-	}
-	var out []schedule.Constraint
-	for _, c := range all {
-		switch c.Type {
-		case types.PlacementConstraintTypeDistinctInstance:
-			if deref(c.Expression) != "" {
-				return nil, invalid("The distinctInstance placement constraint takes no expression.")
-			}
-			out = append(out, schedule.Constraint{Type: schedule.DistinctInstance})
-		case types.PlacementConstraintTypeMemberOf:
-			q, err := schedule.ParseQuery(deref(c.Expression))
-			if err != nil {
-				return nil, invalid("Invalid expression in placement constraint: %v", err)
-			}
-			out = append(out, schedule.Constraint{Type: schedule.MemberOf, Query: q})
-		default:
-			return nil, invalid("Placement constraint type should be one of [distinctInstance, memberOf]")
-		}
-	}
-	return out, nil
-}
-
-func strategiesOf(request []types.PlacementStrategy) ([]schedule.Strategy, error) {
-	if len(request) > maxStrategies {
-		return nil, invalid("A task can have at most %d placement strategies.", maxStrategies)
-	}
-	var out []schedule.Strategy
-	for _, p := range request {
-		strategy := schedule.Strategy{Type: string(p.Type), Field: deref(p.Field)}
-		if err := strategy.Validate(); err != nil {
-			return nil, invalid("Invalid placement strategy: %v", err)
-		}
-		out = append(out, strategy)
-	}
-	return out, nil
 }
 
 // seedOf is where the strategy random draws from: the id of the first task, which no two requests share.
