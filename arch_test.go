@@ -35,6 +35,9 @@ var mayImport = map[string]struct {
 	"state/etcd":        {[]string{"state", "reserve"}, "a Log knows bytes, not records"},
 	"state/statetest":   {[]string{"state"}, "the suite of every Log"},
 	"story":             {[]string{"state", "lifecycle", "cause"}, "pure: records in, a story out; it asks nobody"},
+	"rollout":           {nil, "pure: how many and of which version is decided on values alone"},
+	"balance/route":     {[]string{"state"}, "pure: records in, a table out"},
+	"balance/load":      {nil, "counts; it knows no target but by its key"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle", "logoption"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
@@ -65,7 +68,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "logoption", "cause", "story"}
+var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "logoption", "cause", "story", "rollout"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

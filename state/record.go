@@ -27,6 +27,8 @@ var (
 		Index[Task]{"instance", func(t Task) []string { return []string{t.InstanceARN} }},
 		Index[Task]{"node", func(t Task) []string { return []string{t.NodeID} }},
 		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }},
+		Index[Task]{"service", func(t Task) []string { return ifAny(t.ServiceARN) }},
+		Index[Task]{"unstopped of service", func(t Task) []string { return unstopped(t, t.ServiceARN) }},
 		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement, counting and listing
 		// need not walk through them.
 		Index[Task]{"unstopped in cluster", func(t Task) []string { return unstopped(t, t.ClusterARN) }},
@@ -53,7 +55,7 @@ var (
 )
 
 func unstopped(t Task, value string) []string {
-	if t.Last == lifecycle.Stopped {
+	if t.Last == lifecycle.Stopped || value == "" {
 		return nil
 	}
 	return []string{value}
@@ -120,7 +122,7 @@ type Task struct {
 	InstanceARN string
 	NodeID      string
 
-	// What was asked. Writer: api/ecs, at creation.
+	// What was asked. Writer: api/ecs, at creation; of a service's task, control.
 	Group             string
 	StartedBy         string `json:",omitempty"`
 	LaunchType        types.LaunchType
@@ -130,6 +132,9 @@ type Task struct {
 	CreatedAt         time.Time
 	AskedBy           string `json:",omitempty"` // the ARN of the principal
 	AskedFor          int    `json:",omitempty"` // how many tasks the same request asked for
+	// The service that it is a copy of, and what it was made from. Writer: control, at creation.
+	ServiceARN  string `json:",omitempty"`
+	RevisionARN string `json:",omitempty"`
 	// Reserved is what it holds of its node's resources until it is STOPPED. Writer: api/ecs, at creation;
 	// placement, which says which GPUs, and takes it back in the transaction that makes the task STOPPED.
 	Reserved Resources
@@ -141,9 +146,16 @@ type Task struct {
 	// (UpdateTaskProtection).
 	ProtectedUntil time.Time `json:",omitzero"`
 
+	// Attached: targets stand for it in target groups. Its node is told to stop it only when that is over: first it is
+	// deregistered and drained, then it gets its SIGTERM. Writer: control (targets).
+	Attached bool `json:",omitempty"`
+	// Counted: that it failed has been counted for its deployment. Writer: control (deploy).
+	Counted bool `json:",omitempty"`
+
 	// Where it should get to: RUNNING, then STOPPED for ever, with when and why. Whoever is the first to say
 	// STOPPED gives the reason. Writer: api/ecs, when a user wants it, and when its node reports that it has
-	// stopped by itself; control, for a task whose container instance is deregistered or gone.
+	// stopped by itself; control, for a task whose container instance is deregistered or gone, and for one that its
+	// service needs no more.
 	Desired       lifecycle.Status
 	StoppingAt    time.Time          `json:",omitzero"`
 	StopCode      types.TaskStopCode `json:",omitempty"`
@@ -215,7 +227,9 @@ type Node struct {
 	AgentVersion  string    `json:",omitempty"`
 	AgentHash     string    `json:",omitempty"`
 	DockerVersion string    `json:",omitempty"`
-	Timeline      int64     `json:",omitempty"` // the highest manifest number given to a session
+	// Address is where the machine can be reached from here: what its agent connected from. Empty = it is this machine.
+	Address  string `json:",omitempty"`
+	Timeline int64  `json:",omitempty"` // the highest manifest number given to a session
 
 	// Condition is what the agent says of the machine itself. Writer: dispatch.
 	Condition Condition `json:",omitzero"`

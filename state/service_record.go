@@ -1,0 +1,226 @@
+package state
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// A service is what its user wants; a revision is what exactly its tasks are made from; a deployment is the way from
+// one revision to another. A task belongs to one revision.
+//
+//	Service --latest--> ServiceDeployment --target--> ServiceRevision <--made from-- Task
+//	                          |                             ^
+//	                          +--- sources, rollback -------+
+
+var (
+	Services = NewTable("service", 1, func(s Service) string { return s.ARN },
+		Index[Service]{"cluster", func(s Service) []string { return []string{s.ClusterARN} }})
+
+	ServiceRevisions = NewTable("service-revision", 1, func(r ServiceRevision) string { return r.ARN },
+		Index[ServiceRevision]{"service", func(r ServiceRevision) []string { return []string{r.ServiceARN} }},
+		Index[ServiceRevision]{"definition", func(r ServiceRevision) []string { return []string{r.DefinitionARN} }},
+		Index[ServiceRevision]{"target group", func(r ServiceRevision) []string { return r.TargetGroups() }})
+
+	ServiceDeployments = NewTable("service-deployment", 1, func(d ServiceDeployment) string { return d.ARN },
+		Index[ServiceDeployment]{"service", func(d ServiceDeployment) []string { return []string{d.ServiceARN} }})
+
+	ServiceEvents = NewTable("service-events", 1, func(e ServiceHistory) string { return e.ServiceARN })
+
+	TaskSets = NewTable("task-set", 1, func(t TaskSet) string { return t.ARN },
+		Index[TaskSet]{"service", func(t TaskSet) []string { return []string{t.ServiceARN} }})
+)
+
+// Service keeps the wanted number of copies running. Control's reaper deletes it, with all that belongs to it.
+type Service struct {
+	// Writer: api/ecs, at creation.
+	ARN        string
+	Name       string
+	ClusterARN string
+	Scheduling types.SchedulingStrategy       // REPLICA or DAEMON
+	Controller types.DeploymentControllerType // ECS or EXTERNAL
+	RoleARN    string                         `json:",omitempty"`
+	CreatedAt  time.Time
+	CreatedBy  string `json:",omitempty"`
+
+	// Status is ACTIVE, DRAINING or INACTIVE. Writer: api/ecs, up to DRAINING; control makes INACTIVE of that, once no
+	// task is left.
+	Status    string
+	DeletedAt time.Time `json:",omitzero"` // when it became DRAINING. Writer: api/ecs
+
+	// What its user wants. Writer: api/ecs (CreateService, UpdateService, DeleteService, TagResource).
+	Desired              int32 // copies; of a DAEMON service it means nothing
+	Configuration        types.DeploymentConfiguration
+	GracePeriod          *int32                            `json:",omitempty"` // seconds; healthCheckGracePeriodSeconds
+	Rebalancing          types.AvailabilityZoneRebalancing `json:",omitempty"`
+	PlacementConstraints []types.PlacementConstraint       `json:",omitempty"`
+	PlacementStrategy    []types.PlacementStrategy         `json:",omitempty"`
+	PropagateTags        types.PropagateTags               `json:",omitempty"`
+	EnableManagedTags    bool                              `json:",omitempty"`
+	EnableExecuteCommand bool                              `json:",omitempty"`
+	Tags                 []types.Tag                       `json:",omitempty"`
+	// DeploymentARN is its latest deployment; none of a service with the controller EXTERNAL.
+	DeploymentARN string `json:",omitempty"`
+	// PrimaryTaskSet is the ARN of one, of a service with the controller EXTERNAL.
+	PrimaryTaskSet string `json:",omitempty"`
+}
+
+// ServiceRevision is what a service's tasks are made from. It never changes, but that its images are pinned. Control's
+// reaper deletes it.
+type ServiceRevision struct {
+	// Writer: api/ecs, at creation.
+	ARN        string
+	ServiceARN string
+	ClusterARN string
+	// DeploymentID is what its tasks have as startedBy, and what stands for it in DescribeServices' deployments:
+	// ecs-svc/NUMBER.
+	DeploymentID             string
+	DefinitionARN            string
+	LaunchType               types.LaunchType                     `json:",omitempty"`
+	CapacityProviderStrategy []types.CapacityProviderStrategyItem `json:",omitempty"`
+	PlatformVersion          string                               `json:",omitempty"`
+	LoadBalancers            []types.LoadBalancer                 `json:",omitempty"`
+	ServiceRegistries        []types.ServiceRegistry              `json:",omitempty"`
+	NetworkConfiguration     *types.NetworkConfiguration          `json:",omitempty"`
+	CreatedAt                time.Time
+
+	// Images are its containers' images with the digests that its first task found: later tasks run the same, whatever
+	// the tags mean by then (version consistency). Writer: control, once for each container.
+	Images []types.ContainerImage `json:",omitempty"`
+}
+
+// TargetGroups are the ARNs of the target groups that its tasks may stand in, the alternate ones too.
+func (r ServiceRevision) TargetGroups() []string {
+	var all []string
+	for _, l := range r.LoadBalancers {
+		if l.TargetGroupArn != nil {
+			all = append(all, *l.TargetGroupArn)
+		}
+		if a := l.AdvancedConfiguration; a != nil && a.AlternateTargetGroupArn != nil {
+			all = append(all, *a.AlternateTargetGroupArn)
+		}
+	}
+	return all
+}
+
+// ServiceDeployment is a service's way to a revision. Only a service's latest deployment is under way. Control's reaper
+// deletes it.
+type ServiceDeployment struct {
+	// Writer: api/ecs, at creation.
+	ARN         string
+	ServiceARN  string
+	ClusterARN  string
+	RevisionARN string   // where to
+	SourceARNs  []string `json:",omitempty"` // the revisions whose tasks were there
+	// StableARN is the revision that the last successful deployment arrived at: where a rollback goes. Empty = none.
+	StableARN     string `json:",omitempty"`
+	CreatedAt     time.Time
+	Configuration types.DeploymentConfiguration
+
+	// What users said while it was under way. Writer: api/ecs (StopServiceDeployment, ContinueServiceDeployment).
+	Stop    StopAsked    `json:",omitzero"`
+	Answers []HookAnswer `json:",omitempty"`
+
+	// How it goes. Writer: control.
+	Status       types.ServiceDeploymentStatus
+	StatusReason string                                `json:",omitempty"`
+	Stage        types.ServiceDeploymentLifecycleStage `json:",omitempty"`
+	StageSince   time.Time                             `json:",omitzero"`
+	StartedAt    time.Time                             `json:",omitzero"`
+	FinishedAt   time.Time                             `json:",omitzero"`
+	StoppedAt    time.Time                             `json:",omitzero"`
+	UpdatedAt    time.Time                             `json:",omitzero"`
+	Rollback     Rollback                              `json:",omitzero"`
+	// Failed is how many tasks of its revision failed to come up, or to stay, since it began: for failedTasks, the
+	// circuit breaker and the throttle. A task is counted once: Task.Counted.
+	Failed int32 `json:",omitempty"`
+	// FailedInARow are those since one became steady: after each, the next start waits longer, until StartAfter.
+	FailedInARow int32     `json:",omitempty"`
+	StartAfter   time.Time `json:",omitzero"`
+	// Traffic is the share in percent that its revision is to get at the production and the test listener, for the
+	// strategies that shift.
+	ProductionTraffic float64   `json:",omitempty"`
+	TestTraffic       float64   `json:",omitempty"`
+	Hooks             []HookRun `json:",omitempty"`
+	// Steady: the service has reached a steady state since it last had to change something. Told as an event once.
+	Steady bool `json:",omitempty"`
+}
+
+// Heading is the ARN of the revision that the service is to come to: the target, or what it is rolled back to.
+func (d ServiceDeployment) Heading() string {
+	if d.Rollback.RevisionARN != "" {
+		return d.Rollback.RevisionARN
+	}
+	return d.RevisionARN
+}
+
+// Rollback is that a deployment goes back.
+type Rollback struct {
+	RevisionARN string
+	Reason      string
+	StartedAt   time.Time
+}
+
+// StopAsked is that a user wants a deployment to stop.
+type StopAsked struct {
+	Type types.StopServiceDeploymentStopType
+	At   time.Time
+}
+
+// HookAnswer is what a user said to a hook that waits.
+type HookAnswer struct {
+	HookID string
+	Action types.DeploymentLifecycleHookAction
+	At     time.Time
+}
+
+// HookRun is one run of a lifecycle hook. Writer: control; of Status and Reason of a hook that is called over HTTP,
+// hook writes how it ended.
+type HookRun struct {
+	ID        string
+	Hook      int // which of the configuration's lifecycleHooks
+	Stage     types.DeploymentLifecycleHookStage
+	Status    types.DeploymentLifecycleHookStatus
+	Reason    string `json:",omitempty"`
+	StartedAt time.Time
+	EndsAt    time.Time `json:",omitzero"` // when it times out
+}
+
+// MaxServiceEvents is how many events of a service are kept, as ECS does.
+const MaxServiceEvents = 100
+
+// ServiceHistory is what happened to a service, the latest first. Writer: control; its reaper deletes it.
+type ServiceHistory struct {
+	ServiceARN string
+	Events     []ServiceEvent
+}
+
+// ServiceEvent is a line of a service's history.
+type ServiceEvent struct {
+	ID      string
+	At      time.Time
+	Message string
+}
+
+// TaskSet is a set of a service's tasks that an external controller manages. Writer: api/ecs; control where it says so,
+// and control's reaper deletes it.
+type TaskSet struct {
+	ARN        string
+	ID         string // ecs-svc/NUMBER
+	ServiceARN string
+	ClusterARN string
+	// RevisionARN is what its tasks are made from: a task set has a service revision of its own.
+	RevisionARN string
+	ExternalID  string      `json:",omitempty"`
+	Scale       types.Scale // PERCENT of the service's desired count
+	Tags        []types.Tag `json:",omitempty"`
+	Status      string      // ACTIVE or DRAINING; control deletes it when it drains and has no task left
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	// Writer: control.
+	Stability   types.StabilityStatus
+	StabilityAt time.Time `json:",omitzero"`
+	// FailedInARow and StartAfter are as in ServiceDeployment. Writer: control.
+	FailedInARow int32     `json:",omitempty"`
+	StartAfter   time.Time `json:",omitzero"`
+}
