@@ -51,6 +51,7 @@ type Service struct {
 	// What its user wants. Writer: api/ecs (CreateService, UpdateService, DeleteService, TagResource).
 	Desired              int32 // copies; of a DAEMON service it means nothing
 	Configuration        types.DeploymentConfiguration
+	HookDetails          []string                          `json:",omitempty"` // see ServiceDeployment
 	GracePeriod          *int32                            `json:",omitempty"` // seconds; healthCheckGracePeriodSeconds
 	Rebalancing          types.AvailabilityZoneRebalancing `json:",omitempty"`
 	PlacementConstraints []types.PlacementConstraint       `json:",omitempty"`
@@ -65,8 +66,8 @@ type Service struct {
 	PrimaryTaskSet string `json:",omitempty"`
 }
 
-// ServiceRevision is what a service's tasks are made from. It never changes, but that its images are pinned. Control's
-// reaper deletes it.
+// ServiceRevision is what a service's tasks are made from. It never changes, but that its images are pinned and its
+// target groups chosen. Control's reaper deletes it.
 type ServiceRevision struct {
 	// Writer: api/ecs, at creation.
 	ARN        string
@@ -87,6 +88,22 @@ type ServiceRevision struct {
 	// Images are its containers' images with the digests that its first task found: later tasks run the same, whatever
 	// the tags mean by then (version consistency). Writer: control, once for each container.
 	Images []types.ContainerImage `json:",omitempty"`
+
+	// Groups are the ARNs of the target groups that its tasks stand in, one for each of LoadBalancers: with a strategy
+	// that shifts traffic, the alternate one where the revision that serves stands in the primary one. Empty, until its
+	// deployment begins, and with strategy ROLLING: the primary ones. Writer: control, once, before its first task.
+	Groups []string `json:",omitempty"`
+}
+
+// Group is the ARN of the target group that its tasks stand in, of one of its LoadBalancers; empty = that has none.
+func (r ServiceRevision) Group(loadBalancer int) string {
+	if loadBalancer < len(r.Groups) {
+		return r.Groups[loadBalancer]
+	}
+	if arn := r.LoadBalancers[loadBalancer].TargetGroupArn; arn != nil {
+		return *arn
+	}
+	return ""
 }
 
 // TargetGroups are the ARNs of the target groups that its tasks may stand in, the alternate ones too.
@@ -116,6 +133,9 @@ type ServiceDeployment struct {
 	StableARN     string `json:",omitempty"`
 	CreatedAt     time.Time
 	Configuration types.DeploymentConfiguration
+	// HookDetails are the hookDetails of Configuration's lifecycleHooks, as JSON, one for each hook; empty = none. In
+	// Configuration they are nil: that type cannot be read back.
+	HookDetails []string `json:",omitempty"`
 
 	// What users said while it was under way. Writer: api/ecs (StopServiceDeployment, ContinueServiceDeployment).
 	Stop    StopAsked    `json:",omitzero"`
@@ -131,6 +151,9 @@ type ServiceDeployment struct {
 	StoppedAt    time.Time                             `json:",omitzero"`
 	UpdatedAt    time.Time                             `json:",omitzero"`
 	Rollback     Rollback                              `json:",omitzero"`
+	// BlueARN is the revision that served when it began, with a strategy that shifts traffic: it is kept whole until
+	// the clean up, and traffic goes back to it. Empty = none.
+	BlueARN string `json:",omitempty"`
 	// Failed is how many tasks of its revision failed to come up, or to stay, since it began: for failedTasks, the
 	// circuit breaker and the throttle. A task is counted once: Task.Counted.
 	Failed int32 `json:",omitempty"`
@@ -174,8 +197,8 @@ type HookAnswer struct {
 	At     time.Time
 }
 
-// HookRun is one run of a lifecycle hook. Writer: control; of Status and Reason of a hook that is called over HTTP,
-// hook writes how it ended.
+// HookRun is one run of a lifecycle hook. Writer: control; hook writes how one that is called over HTTP ended (Status,
+// Reason), and what is between two calls (CallAt, Attempts, Details).
 type HookRun struct {
 	ID        string
 	Hook      int // which of the configuration's lifecycleHooks
@@ -184,6 +207,11 @@ type HookRun struct {
 	Reason    string `json:",omitempty"`
 	StartedAt time.Time
 	EndsAt    time.Time `json:",omitzero"` // when it times out
+	// CallAt is when it is called next, Attempts how often in a row it could not be, and Details are the hookDetails that
+	// its last answer had, as JSON.
+	CallAt   time.Time `json:",omitzero"`
+	Attempts int       `json:",omitempty"`
+	Details  string    `json:",omitempty"`
 }
 
 // MaxServiceEvents is how many events of a service are kept, as ECS does.
