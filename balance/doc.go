@@ -6,6 +6,8 @@
 //	  |                                    `---------> probes ----------------+
 //	  +------------- health, drained, what listens -------------------+
 //
+// Its parts:
+//
 //   - balance/route is pure: records in, a table out, and which rule a request meets.
 //   - balance/load counts what is under way to each target.
 //   - balance/proxy speaks HTTP/1.1, HTTP/2, WebSocket and gRPC between clients and targets.
