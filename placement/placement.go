@@ -10,8 +10,6 @@
 package placement
 
 import (
-	"slices"
-
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
@@ -42,12 +40,22 @@ type Refusal struct {
 // Place finds a container instance of the cluster for each ask and writes the tasks that got one, in the
 // order of the asks. If several asks are refused for the same reasons, these are told once.
 func Place(tx *state.Tx, clusterARN string, seed uint64, asks []Ask) (placed []state.Task, refusals []Refusal) {
-	return place(tx, slices.Collect(state.Instances.By(tx, "cluster", clusterARN)), seed, asks)
+	wanted := wants(seed, asks)
+	d := decided(tx, clusterARN, wanted)
+	if !d.known(tx) { // it was decided on what the transaction does not see yet
+		d = decide(schedule.NewCluster(describeAll(tx, clusterARN)), wanted)
+	}
+	return write(tx, asks, wanted, d)
 }
 
 // PlaceOn puts each ask's task on the one container instance that the caller chose, if it fits there.
 func PlaceOn(tx *state.Tx, i state.Instance, asks []Ask) (placed []state.Task, refusals []Refusal) {
-	return place(tx, []state.Instance{i}, 0, asks)
+	nodes := schedule.NewCluster(nil)
+	if n, ok := look(tx, i.ARN); ok {
+		nodes.Set(n)
+	}
+	wanted := wants(0, asks)
+	return write(tx, asks, wanted, decide(nodes, wanted))
 }
 
 // Release gives what a task holds back to its node, and returns the task without it. It is called in the
@@ -64,20 +72,10 @@ func Release(tx *state.Tx, t state.Task) state.Task {
 	return t
 }
 
-// place looks at all instances without guarding them, so that placements on different nodes do not meet, and
-// then gets those that were chosen: whatever else changes them meanwhile, a placement, an agent that goes, a
-// drain, makes the transaction run again.
-func place(tx *state.Tx, instances []state.Instance, seed uint64, asks []Ask) (placed []state.Task, refusals []Refusal) {
-	nodes := make([]schedule.Node, 0, len(instances))
-	for _, i := range instances {
-		if n, ok := state.Nodes.Peek(tx, i.NodeID); ok && i.Status != "INACTIVE" {
-			nodes = append(nodes, Describe(tx, i, n))
-		}
-	}
+// wants are the asks as schedule knows them.
+func wants(seed uint64, asks []Ask) []schedule.Ask {
 	wanted := make([]schedule.Ask, len(asks))
-	drafts := make(map[string]state.Task, len(asks))
 	for n, a := range asks {
-		drafts[a.Task.ARN] = a.Task
 		wanted[n] = schedule.Ask{
 			ID: a.Task.ARN, Group: a.Task.Group,
 			CPU: int(a.Task.Reserved.CPU), Memory: int(a.Task.Reserved.Memory), GPUs: a.GPUs,
@@ -85,8 +83,51 @@ func place(tx *state.Tx, instances []state.Instance, seed uint64, asks []Ask) (p
 			Requires: plain(a.Requires), Constraints: a.Constraints, Strategies: a.Strategies, Seed: seed,
 		}
 	}
-	bindings, refused := schedule.Place(nodes, wanted)
-	for _, b := range bindings {
+	return wanted
+}
+
+// decision is what schedule said.
+type decision struct {
+	bindings []schedule.Binding
+	refused  []schedule.Refusal
+	refusing map[string]schedule.Node // the nodes of the refusals, before anything was placed
+}
+
+func decide(nodes *schedule.Cluster, wanted []schedule.Ask) (d decision) {
+	d.bindings, d.refused = nodes.Place(wanted)
+	for _, r := range d.refused {
+		for _, no := range r.Nodes {
+			if d.refusing == nil {
+				d.refusing = make(map[string]schedule.Node, len(r.Nodes))
+			}
+			if _, known := d.refusing[no.Node]; !known {
+				d.refusing[no.Node], _ = nodes.Node(no.Node)
+			}
+		}
+	}
+	return d
+}
+
+// known reports whether the transaction sees the container instances and nodes that were chosen.
+func (d decision) known(tx *state.Tx) bool {
+	for _, b := range d.bindings {
+		i, _ := state.Instances.Peek(tx, b.Node)
+		if _, ok := state.Nodes.Peek(tx, i.NodeID); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// write gets the records that were chosen: whatever else changes them meanwhile, a placement, an agent that goes, a
+// drain, makes the transaction run again. All others were looked at unguarded, so that placements on different nodes do
+// not meet.
+func write(tx *state.Tx, asks []Ask, wanted []schedule.Ask, d decision) (placed []state.Task, refusals []Refusal) {
+	drafts := make(map[string]state.Task, len(asks))
+	for _, a := range asks {
+		drafts[a.Task.ARN] = a.Task
+	}
+	for _, b := range d.bindings {
 		i, _ := state.Instances.Get(tx, b.Node)
 		t := drafts[b.Ask]
 		t.InstanceARN, t.NodeID = i.ARN, i.NodeID
@@ -96,8 +137,11 @@ func place(tx *state.Tx, instances []state.Instance, seed uint64, asks []Ask) (p
 		state.Nodes.Put(tx, n)
 		state.Tasks.Put(tx, t)
 		placed = append(placed, t)
+		if _, ok := d.refusing[b.Node]; ok {
+			d.refusing[b.Node], _ = look(tx, b.Node)
+		}
 	}
-	return placed, explain(tx, wanted, refused)
+	return placed, explain(tx, wanted, d)
 }
 
 // Describe is a container instance as schedule, and the cluster query language, see it.

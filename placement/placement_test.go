@@ -340,26 +340,6 @@ func TestDescribeShowsAnInstanceAsScheduleSeesIt(t *testing.T) {
 	})
 }
 
-// BenchmarkPlace is one RunTask's placement, from the state to the transaction's writes.
-func BenchmarkPlace(b *testing.B) {
-	for _, nodes := range []int{1, 100, 5000} {
-		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
-			w := newWorld(b)
-			w.large(b, nodes)
-			w.update(b, func(tx *state.Tx) {
-				for b.Loop() {
-					if placed, _ := Place(tx, "c", 1, []Ask{ask("t", state.Resources{Memory: 1})}); len(placed) != 1 {
-						b.Fatal("no place")
-					}
-					n, _ := state.Nodes.Get(tx, "n0000") // the task replaces itself; what it took grows
-					n.Remaining.Memory = 1 << 14
-					state.Nodes.Put(tx, n)
-				}
-			})
-		})
-	}
-}
-
 func TestATaskGivesBackOnce(t *testing.T) {
 	w := newWorld(t)
 	w.register(t, "n", state.Resources{CPU: 10, Memory: 10}, "c")

@@ -11,11 +11,11 @@ import (
 )
 
 // explain turns what schedule says of each node into ECS's failures, each once.
-func explain(tx *state.Tx, asks []schedule.Ask, refused []schedule.Refusal) []Refusal {
+func explain(tx *state.Tx, asks []schedule.Ask, d decision) []Refusal {
 	var told []Refusal
 	type no struct{ instance, reason string }
 	known := map[no]bool{}
-	for _, r := range refused {
+	for _, r := range d.refused {
 		if len(r.Nodes) == 0 {
 			return []Refusal{{Reason: NoInstances, Detail: "the cluster has no container instance: no node has joined it"}}
 		}
@@ -27,7 +27,7 @@ func explain(tx *state.Tx, asks []schedule.Ask, refused []schedule.Refusal) []Re
 			}
 			if known[one] = true; detail == "" { // the asks of one request are alike: told once, as a rule
 				at := slices.IndexFunc(asks, func(a schedule.Ask) bool { return a.ID == r.Ask })
-				detail = inWords(tx, asks[at], r.Nodes)
+				detail = inWords(tx, asks[at], r.Nodes, d.refusing)
 			}
 			told = append(told, Refusal{InstanceARN: n.Node, Reason: one.reason, Detail: detail})
 		}
@@ -36,12 +36,10 @@ func explain(tx *state.Tx, asks []schedule.Ask, refused []schedule.Refusal) []Re
 }
 
 // inWords counts the nodes by what stands against the ask, after all that was placed in this transaction.
-func inWords(tx *state.Tx, a schedule.Ask, nodes []schedule.NodeRefusal) string {
+func inWords(tx *state.Tx, a schedule.Ask, nodes []schedule.NodeRefusal, now map[string]schedule.Node) string {
 	by := map[schedule.Reason][]schedule.Node{}
 	for _, n := range nodes {
-		i, _ := state.Instances.Peek(tx, n.Node)
-		node, _ := state.Nodes.Peek(tx, i.NodeID)
-		by[n.Reason] = append(by[n.Reason], Describe(tx, i, node))
+		by[n.Reason] = append(by[n.Reason], now[n.Node])
 	}
 	var parts []string
 	for reason, of := range by {

@@ -70,6 +70,18 @@ func (c *Cluster) Set(n Node) {
 	c.change(slot, n)
 }
 
+// Node is the node with this ID, as it was last set; false if there is none.
+func (c *Cluster) Node(id string) (Node, bool) {
+	slot, ok := c.slots[id]
+	if !ok {
+		return Node{}, false
+	}
+	return c.nodes[slot], true
+}
+
+// Len is how many nodes there are.
+func (c *Cluster) Len() int { return len(c.slots) }
+
 // Remove forgets the node with this ID, if there is one.
 func (c *Cluster) Remove(id string) {
 	slot, ok := c.slots[id]

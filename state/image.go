@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/benbjohnson/immutable"
@@ -75,11 +76,19 @@ func (img *image) version(s *schema, key string) Revision {
 
 // set replaces the record with r's key. Only for a clone that is not yet published.
 func (img *image) set(s *schema, r *row) {
-	img.unindex(s, r.key)
 	t := &img.tables[s.ordinal]
+	old, replaces := t.rows.Get(r.key)
 	t.rows = t.rows.Set(r.key, r)
 	for i, index := range s.indexes {
-		for _, value := range index.values(r.record) {
+		values := index.values(r.record)
+		if replaces {
+			for _, value := range index.values(old.record) {
+				if !slices.Contains(values, value) {
+					t.indexes[i] = t.indexes[i].Delete(indexKey{value, r.key})
+				}
+			}
+		}
+		for _, value := range values {
 			t.indexes[i] = t.indexes[i].Set(indexKey{value, r.key}, r)
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Store) settle(ctx context.Context, own *proposed, fence Revision, cause
 
 // raise writes the fence, unless someone else has.
 func (s *Store) raise(ctx context.Context) error {
-	tx := newTx(s.image.Load(), s.config.NewID)
+	tx := newTx(s, s.image.Load())
 	fence, _ := fences.Get(tx, fenceKey)
 	fence.Raised++
 	fences.Put(tx, fence)

@@ -45,6 +45,7 @@ type Store struct {
 
 	image atomic.Pointer[image]
 	turns *semaphore.Weighted // see politeAttempts
+	memos sync.Map            // see Memo
 
 	schemas   []*schema
 	following sync.Mutex // held by Sync
@@ -156,7 +157,7 @@ func (s *Store) try(ctx context.Context, f func(*Tx) error) (again bool, err err
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	tx := newTx(s.image.Load(), s.config.NewID)
+	tx := newTx(s, s.image.Load())
 	if err := f(tx); err != nil {
 		return false, err
 	}

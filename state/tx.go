@@ -18,6 +18,7 @@ func (r *Reader) now() *image                    { return r.img }
 
 // Tx sees every record at one revision, and its own writes on top. Only for use inside its function.
 type Tx struct {
+	store  *Store
 	newID  func() string
 	base   *image // as it was found: guards are versions in here
 	own    *image // base with the transaction's writes; base itself until the first
@@ -26,8 +27,8 @@ type Tx struct {
 	err    error             // of the first Put that could not be
 }
 
-func newTx(base *image, newID func() string) *Tx {
-	return &Tx{newID: newID, base: base, own: base, expect: map[string]Revision{}, writes: map[string][]byte{}}
+func newTx(store *Store, base *image) *Tx {
+	return &Tx{store: store, newID: store.config.NewID, base: base, own: base, expect: map[string]Revision{}, writes: map[string][]byte{}}
 }
 
 // NewID is an identifier that nothing else has: 32 hexadecimal digits, as ECS's own. A function that runs

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"iter"
+	"slices"
 )
 
 // Commit is what changed at one revision.
@@ -38,10 +39,9 @@ func (c *Commit) note(s *schema, key string, old, new *row) {
 // watcher holds on to its own link, so what it has not seen stays, however slow it is; what all have seen
 // and is older than the limit is garbage.
 type history struct {
-	before Revision // a watcher that begins here, or later, needs nothing older than first
-	first  *link
-	last   *link // to come
-	held   int
+	before Revision // a watcher that begins here, or later, needs nothing older than what is kept
+	kept   []*link  // those that have come
+	last   *link    // to come
 	limit  int
 }
 
@@ -52,19 +52,37 @@ type link struct {
 }
 
 func newHistory(limit int) history {
-	l := &link{came: make(chan struct{})}
-	return history{first: l, last: l, limit: limit}
+	return history{last: &link{came: make(chan struct{})}, limit: limit}
 }
 
 func (h *history) add(c Commit) {
 	came := h.last
 	came.commit, came.next = c, &link{came: make(chan struct{})}
 	h.last = came.next
-	if h.held++; h.held > h.limit {
-		h.before, h.first = h.first.commit.Revision, h.first.next
-		h.held--
+	h.kept = append(h.kept, came)
+	if len(h.kept) > h.limit {
+		h.before = h.kept[0].commit.Revision
+		h.kept[0] = nil
+		h.kept = h.kept[1:]
 	}
 	close(came.came)
+}
+
+// after is the first link of a later revision, which may be yet to come; false if it may be one that is no longer kept.
+func (h *history) after(r Revision) (*link, bool) {
+	if r < h.before {
+		return nil, false
+	}
+	at, _ := slices.BinarySearchFunc(h.kept, r, func(l *link, r Revision) int {
+		if l.commit.Revision > r {
+			return 1
+		}
+		return -1
+	})
+	if at == len(h.kept) {
+		return h.last, true
+	}
+	return h.kept[at], true
 }
 
 // begin makes the first image, before anyone watches.
@@ -148,12 +166,10 @@ func (s *Store) Since(after Revision) []Commit {
 // from is where a watcher begins: at a link of the history, or with everything there is.
 func (s *Store) from(after Revision) (*Commit, *link) {
 	s.mu.Lock()
-	img, l, covered := s.image.Load(), s.history.last, after >= s.history.before
-	if covered {
-		l = s.history.first
-	}
+	img, last := s.image.Load(), s.history.last
+	l, kept := s.history.after(after)
 	s.mu.Unlock()
-	if covered {
+	if kept {
 		return nil, l
 	}
 	whole := &Commit{Revision: img.revision, Whole: true}
@@ -162,5 +178,5 @@ func (s *Store) from(after Revision) (*Commit, *link) {
 			whole.note(schema, r.key, nil, r)
 		}
 	}
-	return whole, l
+	return whole, last
 }
