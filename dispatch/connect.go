@@ -15,6 +15,7 @@ type Hello struct {
 	AgentVersion  string
 	AgentHash     string
 	DockerVersion string
+	Address       string // what it connected from; empty = this machine
 }
 
 // Refusal is why an agent may not connect.
@@ -38,6 +39,7 @@ func Connect(tx *state.Tx, h Hello, now time.Time) (*Session, error) {
 		n.Connected, n.ConnectedAt = true, now
 	}
 	n.AgentVersion, n.AgentHash, n.DockerVersion = h.AgentVersion, h.AgentHash, h.DockerVersion
+	n.Address = h.Address
 	n.Timeline += manifests
 	state.Nodes.Put(tx, n)
 	return newSession(tx.NewID(), n, i), nil

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -139,6 +141,7 @@ func (s *Server) serveACS(w http.ResponseWriter, r *http.Request) {
 		AgentVersion:  q.Get("agentVersion"),
 		AgentHash:     q.Get("agentHash"),
 		DockerVersion: q.Get("dockerVersion"),
+		Address:       elsewhere(r.RemoteAddr),
 	}
 	conn, ctx, done := s.accept(w, r, hello, &s.acs)
 	if conn == nil {
@@ -164,6 +167,28 @@ func (s *Server) serveACS(w http.ResponseWriter, r *http.Request) {
 	}
 	s.leave(l)
 	l.close() // last, because it may wait for the other side
+}
+
+// elsewhere is the address of another machine that a connection came from; empty if it came from this one.
+func elsewhere(remote string) string {
+	from, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return ""
+	}
+	addr := from.Addr().Unmap()
+	if addr.IsLoopback() {
+		return ""
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return addr.String()
+	}
+	for _, o := range own {
+		if p, err := netip.ParsePrefix(o.String()); err == nil && p.Addr().Unmap() == addr.WithZone("") {
+			return ""
+		}
+	}
+	return addr.String()
 }
 
 // accept lets an agent in or answers why not; it then returns no connection.

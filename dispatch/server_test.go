@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -171,6 +172,28 @@ func TestACommitReachesItsNodeAtOnce(t *testing.T) {
 
 	conn.CloseNow()
 	r.await("disconnected", func(n state.Node) bool { return !n.Connected })
+}
+
+// TestOnlyOtherMachinesHaveAnAddress: balance reaches this machine's tasks over loopback, and others' where their agent is.
+func TestOnlyOtherMachinesHaveAnAddress(t *testing.T) {
+	here := "127.0.0.1"
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			here = p.Addr().String()
+		}
+	}
+	for remote, want := range map[string]string{
+		"127.0.0.1:4000": "", "[::1]:4000": "", "[::ffff:127.0.0.1]:4000": "", here + ":4000": "", "nonsense": "",
+		"192.0.2.7:4000": "192.0.2.7", "[2001:db8::7]:4000": "2001:db8::7", "[::ffff:192.0.2.7]:4000": "192.0.2.7",
+	} {
+		if got := elsewhere(remote); got != want {
+			t.Errorf("an agent that connects from %s has the address %q, not %q", remote, got, want)
+		}
+	}
 }
 
 func TestStrangersAreRefused(t *testing.T) {

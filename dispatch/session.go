@@ -226,7 +226,7 @@ func (s *Session) payloads(r *state.Reader, now time.Time, all bool) []protocol.
 	clear(s.noted)
 	// Stops first: they free what the starts may wait for.
 	slices.SortFunc(due, func(a, b state.Task) int {
-		return cmp.Or(-cmp.Compare(rank(a.Desired), rank(b.Desired)), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ARN, b.ARN))
+		return cmp.Or(-cmp.Compare(rank(a.Wanted()), rank(b.Wanted())), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ARN, b.ARN))
 	})
 	return s.pack(r, due, now)
 }
@@ -238,7 +238,10 @@ func (s *Session) due(r *state.Reader, t state.Task, now time.Time) bool {
 		s.drop(t.ARN)
 		return false
 	}
-	if !ok || was.desired.Before(t.Desired) {
+	switch {
+	case !ok && t.Draining():
+		return false // it runs there, and is not to be started; its end is told when it may come
+	case !ok || was.desired.Before(t.Wanted()):
 		return true
 	}
 	return !was.acked && now.Sub(s.flying[t.ARN]) >= resendInterval
@@ -254,7 +257,7 @@ func (s *Session) pack(r *state.Reader, tasks []state.Task, now time.Time) []pro
 		a := StopOf(t)
 		// The reaper keeps a definition as long as a task refers to it. Were one lost all the same, its
 		// task is told to stop, so that it ends instead of hanging.
-		if d, ok := state.TaskDefinitions.Get(r, t.DefinitionARN); ok && t.Desired != lifecycle.Stopped {
+		if d, ok := state.TaskDefinitions.Get(r, t.DefinitionARN); ok && t.Wanted() != lifecycle.Stopped {
 			a = AssignmentOf(t, d)
 		}
 		size := 0
@@ -275,9 +278,9 @@ func (s *Session) pack(r *state.Reader, tasks []state.Task, now time.Time) []pro
 		}
 		bytes += size
 		p.Tasks = append(p.Tasks, a)
-		f.tasks = append(f.tasks, told{t.ARN, t.Desired})
+		f.tasks = append(f.tasks, told{t.ARN, t.Wanted()})
 		s.flight[p.MessageID] = f
-		s.told[t.ARN] = wish{desired: t.Desired}
+		s.told[t.ARN] = wish{desired: t.Wanted()}
 		s.flying[t.ARN] = now
 	}
 	return out
@@ -342,7 +345,7 @@ func (s *Session) verified(r *state.Reader, now time.Time) protocol.Message {
 	a := &protocol.StopVerificationAck{MessageID: s.manifestID, GeneratedAt: now.UnixMilli()}
 	for _, c := range s.verify {
 		t, ok := state.Tasks.Get(r, c.TaskARN)
-		if ok && t.NodeID == s.node && t.Desired != lifecycle.Stopped && t.Last != lifecycle.Stopped {
+		if ok && t.NodeID == s.node && t.Wanted() != lifecycle.Stopped && t.Last != lifecycle.Stopped {
 			continue
 		}
 		c.DesiredStatus = string(lifecycle.Stopped)
@@ -369,7 +372,7 @@ func orphan(src state.Source, t state.Task) bool {
 }
 
 func identity(t state.Task) protocol.TaskIdentity {
-	return protocol.TaskIdentity{TaskARN: t.ARN, ClusterARN: t.ClusterARN, DesiredStatus: string(t.Desired)}
+	return protocol.TaskIdentity{TaskARN: t.ARN, ClusterARN: t.ClusterARN, DesiredStatus: string(t.Wanted())}
 }
 
 func rank(s lifecycle.Status) int {

@@ -20,7 +20,7 @@ import (
 //	node ID [every-cluster] [full-sync]      register a machine
 //	instance ID node=N [status=S]            make it a container instance, or change its status
 //	forget (node|instance|task) ID           remove a record
-//	task ID on=I [desired=S] [last=S]        place a task, or change its statuses
+//	task ID on=I [desired=S] [last=S] [attached]   place a task, or change its statuses
 //	connect as=I [cluster=C]                 an agent connects
 //	disconnect [older]                       its session ends, or the one before
 //	note ID...                               the session is told that tasks may have changed
@@ -66,6 +66,9 @@ func (w *world) run(d *datadriven.TestData, s *Session) (string, *Session) {
 		w.update(func(tx *state.Tx) {
 			w.putTask(tx, word(0), value("on", "i1"),
 				lifecycle.Status(value("desired", "RUNNING")), lifecycle.Status(value("last", "PENDING")))
+			t, _ := state.Tasks.Get(tx, taskARN(word(0)))
+			t.Attached = d.HasArg("attached")
+			state.Tasks.Put(tx, t)
 		})
 	case "forget":
 		w.update(func(tx *state.Tx) {

@@ -285,7 +285,7 @@ var writers = map[string]writes{
 		byUser:     {"Remaining", "Attributes"},
 		byNode:     {"Remaining"},
 		byControl:  {"Remaining"},
-		byDispatch: {"Connected", "ConnectedAt", "AgentVersion", "AgentHash", "DockerVersion", "Timeline", "Condition"},
+		byDispatch: {"Connected", "ConnectedAt", "AgentVersion", "AgentHash", "DockerVersion", "Address", "Timeline", "Condition"},
 	},
 	state.Instances.Name(): {
 		byRegister: {created, deleted, "Status", "RegisteredAt", "DeregisteredAt", "Tags", "Automatic", "Version"},

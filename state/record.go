@@ -179,6 +179,29 @@ type Task struct {
 	Version int64
 }
 
+// Wanted is what its node is told to make of it: STOPPED only when nobody reaches it any more.
+func (t Task) Wanted() lifecycle.Status {
+	if t.Draining() {
+		return lifecycle.Running
+	}
+	return t.Desired
+}
+
+// Draining reports whether it is to stop, and runs on for the requests that are under way to it.
+func (t Task) Draining() bool {
+	return t.Attached && t.Desired == lifecycle.Stopped && t.Last == lifecycle.Running
+}
+
+// Shown is its status as users see it. DEACTIVATING is where ECS does what it has to do "after the task is stopped but
+// before the task can transition to the STOPPED state": its targets are deregistered. No node says that, and no record:
+// it follows from the rest. Developer Guide, "Amazon ECS task lifecycle".
+func (t Task) Shown() lifecycle.Status {
+	if t.Draining() {
+		return lifecycle.Deactivating
+	}
+	return t.Last
+}
+
 // ContainerHealth is what a container's health check says.
 type ContainerHealth struct {
 	Name    string
@@ -214,7 +237,8 @@ type Node struct {
 	Attributes   []types.Attribute `json:",omitempty"`
 	EveryCluster bool              `json:",omitempty"` // a container instance of every cluster, present and future
 	RegisteredAt time.Time
-	// EC2InstanceID is what its identity document says; empty for a machine that is none of EC2's.
+	// EC2InstanceID is what its identity document says. A machine that is none of EC2's has one made of its ID: it is how
+	// target groups name it.
 	EC2InstanceID string `json:",omitempty"`
 
 	// Remaining is what tasks have not taken. Writer: placement, in the transaction of whoever registers the

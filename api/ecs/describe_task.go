@@ -35,7 +35,7 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 		ExecutionStoppedAt:   known(t.ExecutionStoppedAt),
 		Group:                ptr(t.Group),
 		HealthStatus:         taskHealth(t, spec),
-		LastStatus:           ptr(string(t.Last)),
+		LastStatus:           ptr(string(t.Shown())),
 		LaunchType:           t.LaunchType,
 		Memory:               ptr(strconv.FormatInt(size.Memory, 10)),
 		Overrides:            describeOverrides(t.Overrides, d.Spec),

@@ -1,7 +1,10 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -65,7 +68,7 @@ func (s *Server) RegisterContainerInstance(ctx context.Context, in *ecs.Register
 		n.Total = total
 		n.Attributes = s.nodeAttributes(n.Attributes, in.Attributes, identity)
 		n.EveryCluster = attributeValue(in.Attributes, attributeEveryCluster) == "true"
-		n.EC2InstanceID = identity.InstanceID
+		n.EC2InstanceID = cmp.Or(identity.InstanceID, madeInstanceID(n.ID))
 		// VersionInfo is not written: the agent says the same when it connects, and dispatch writes it then.
 		n = placement.Recount(tx, n)
 		state.Nodes.Put(tx, n)
@@ -347,6 +350,12 @@ func parseIdentity(document *string) (identity, error) {
 		return id, clientError("Invalid instance identity document.")
 	}
 	return id, nil
+}
+
+// madeInstanceID is an EC2 instance ID for a machine that has none. It is always the same one.
+func madeInstanceID(node string) string {
+	sum := sha256.Sum256([]byte("ec2 instance of " + node))
+	return "i-" + hex.EncodeToString(sum[:])[:17]
 }
 
 // totalResources reads what an agent says that its machine has.

@@ -96,6 +96,7 @@ type node struct {
 	network *network.Network
 	runtime *containerd.Runtime
 	ids     *metadata.IDs
+	zone    string
 	log     *slog.Logger
 }
 
@@ -129,7 +130,7 @@ func openNode(ctx context.Context, h home, c nodeConfig, t agentTarget, log *slo
 	if err != nil {
 		return nil, errors.Join(err, net.Close())
 	}
-	return &node{home: h, network: net, runtime: run, ids: ids, log: log}, nil
+	return &node{home: h, network: net, runtime: run, ids: ids, zone: c.zone, log: log}, nil
 }
 
 // agentTarget is the server that an agent joins, and as whom.
@@ -163,6 +164,7 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		DataDir:     n.home.path("node"),
 		Credentials: key,
 		Runtime:     n.runtime,
+		Attributes:  n.attributes(),
 		Resources:   agent.Resources{Ports: reserved, GPUs: n.runtime.GPUs()},
 		Version:     version,
 		// The protocol calls it the Docker version; ours is containerd's.
@@ -172,6 +174,14 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 		Inquiry:        inquiry,
 	})
 	return errors.Join(err, hangUp())
+}
+
+// attributes are those of the container instance that its owner has given it.
+func (n *node) attributes() map[string]string {
+	if n.zone == "" {
+		return nil
+	}
+	return map[string]string{"ecs.availability-zone": n.zone}
 }
 
 // answerContainers serves what containers ask about themselves, until hangUp is called.

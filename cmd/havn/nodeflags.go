@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -13,6 +14,7 @@ import (
 type nodeConfig struct {
 	pull        string
 	imageMaxAge time.Duration
+	zone        string
 	storage     storageFlags
 }
 
@@ -21,6 +23,7 @@ func (c *nodeConfig) flags(f *pflag.FlagSet) {
 		"when the node pulls: default, always, once or prefer-cached, as the ECS agent's ECS_IMAGE_PULL_BEHAVIOR")
 	f.DurationVar(&c.imageMaxAge, "image-max-age", containerd.DefaultImageMaxAge,
 		"how long the node keeps a pulled image that no container uses; less where the disk is short")
+	f.StringVar(&c.zone, "zone", "", "the availability zone that the node is in; services are spread over zones (default: the region followed by a)")
 	c.storage.addTo(f)
 }
 
@@ -33,6 +36,9 @@ func (c *nodeConfig) check() error {
 	}
 	if c.imageMaxAge < time.Minute {
 		return fmt.Errorf("--image-max-age %v is less than a minute: a task that is replaced needs its image again at once", c.imageMaxAge)
+	}
+	if strings.Trim(c.zone, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return fmt.Errorf("--zone %q is not a name such as us-east-1b", c.zone)
 	}
 	_, err := c.storage.parse()
 	return err
