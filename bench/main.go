@@ -3,7 +3,7 @@
 // on one day say little.
 //
 //	make bench                 # everything, some minutes
-//	go run ./bench -only tasks # one part: start, api, tasks, memory, many, schedule
+//	go run ./bench -only tasks # one part: start, api, tasks, memory, many, schedule, scale
 //
 // It starts a Havn of its own, from bin/, with its own data folder and port, and stops it.
 package main
@@ -48,10 +48,11 @@ var measurements = []measurement{
 	{"memory", measureMemory},
 	{"many", measureMany},
 	{"schedule", measureSchedule},
+	{"scale", measureScale},
 }
 
 func main() {
-	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule")
+	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule, scale")
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "folder of havn, havn-shim and runc")
 	flag.IntVar(&c.rounds, "rounds", 60, "tasks started one after the other, and cold starts times ten")

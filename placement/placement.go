@@ -41,7 +41,7 @@ type Refusal struct {
 // order of the asks. If several asks are refused for the same reasons, these are told once.
 func Place(tx *state.Tx, clusterARN string, seed uint64, asks []Ask) (placed []state.Task, refusals []Refusal) {
 	wanted := wants(seed, asks)
-	d := decided(tx, clusterARN, wanted)
+	d := prepared.Of(tx).place(tx, clusterARN, wanted)
 	if !d.known(tx) { // it was decided on what the transaction does not see yet
 		d = decide(schedule.NewCluster(describeAll(tx, clusterARN)), wanted)
 	}

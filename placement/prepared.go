@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -18,6 +19,10 @@ import (
 // That is safe: a decision takes effect through the records of the container instance and the node that were chosen, which
 // the transaction reads by key. Where these are what they were, the decision is as good as before; where they have
 // changed, the transaction conflicts and is decided again.
+//
+// Transactions that run at the same time would as a rule choose the same nodes, the best ones, and all but one conflict.
+// So a container instance that a transaction has chosen is left alone by others until that one is over, if there is
+// another one to take: but for the strategy binpack, which wants the same one.
 var prepared = state.NewMemo(func() *clusters { return &clusters{byARN: map[string]*cluster{}} })
 
 // maxPrepared is how many container instances are kept prepared, in all clusters together: some kilobytes each.
@@ -38,6 +43,8 @@ type cluster struct {
 	at        state.Revision // what nodes show; zero = nothing yet
 	nodes     *schedule.Cluster
 	instances map[string][]string // ARNs, by node
+	chosen    map[string]int      // by how many transactions that are not over; by ARN
+	stale     map[string]bool     // ARNs to look at again: a transaction that chose them is over
 	size      int                 // of nodes, for who does not hold mu; guarded by clusters.mu
 }
 
@@ -47,7 +54,7 @@ func (all *clusters) use(arn string) *cluster {
 	defer all.mu.Unlock()
 	c := all.byARN[arn]
 	if c == nil {
-		c = &cluster{arn: arn}
+		c = &cluster{arn: arn, chosen: map[string]int{}, stale: map[string]bool{}}
 		all.byARN[arn] = c
 	}
 	all.recent = append(slices.DeleteFunc(all.recent, func(other *cluster) bool { return other == c }), c)
@@ -73,42 +80,101 @@ func (all *clusters) used(c *cluster, size int) {
 	all.recent = kept
 }
 
-// decided is what schedule says on the cluster as the transaction sees it.
-func decided(tx *state.Tx, clusterARN string, wanted []schedule.Ask) decision {
-	all := prepared.Of(tx)
+// place is what schedule says on the cluster as the transaction sees it. What was chosen is the transaction's until it is
+// over.
+func (all *clusters) place(tx *state.Tx, clusterARN string, wanted []schedule.Ask) decision {
 	c := all.use(clusterARN)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.catchUp(tx)
 	all.used(c, c.nodes.Len())
+	d := c.decide(tx, wanted)
+	c.choose(tx, wanted, d)
+	return d
+}
 
-	// The transaction's own writes are nobody else's business: they are in there only for this decision.
-	type past struct {
-		arn   string
-		node  schedule.Node
-		known bool
+// taken is the status of a container instance that another transaction has chosen.
+const taken = "TAKEN"
+
+// decide leaves the cluster as it is.
+func (c *cluster) decide(tx *state.Tx, wanted []schedule.Ask) (d decision) {
+	own := c.touched(tx.Changes())
+	packs := slices.ContainsFunc(wanted, func(a schedule.Ask) bool {
+		return slices.ContainsFunc(a.Strategies, func(s schedule.Strategy) bool { return s.Type == schedule.Binpack })
+	})
+	others := maps.Clone(c.stale) // of one that is ahead: what is over may not be in it
+	for arn := range c.chosen {
+		others[arn] = true
 	}
-	var before []past
-	for _, arn := range c.touched(tx.Changes()) {
-		n, known := c.nodes.Node(arn)
-		before = append(before, past{arn, n, known})
-		c.set(tx, arn)
+	if len(others) == 0 || !packs {
+		c.with(tx, own, func() { d = decide(c.nodes, wanted) })
 	}
-	d := decide(c.nodes, wanted)
-	for _, p := range before {
-		if p.known {
-			c.nodes.Set(p.node)
-		} else {
-			c.nodes.Remove(p.arn)
-		}
+	if len(others) > 0 && (packs || len(d.refused) > 0) { // it may conflict then
+		c.with(tx, slices.Concat(own, slices.Sorted(maps.Keys(others))), func() { d = decide(c.nodes, wanted) })
 	}
 	return d
+}
+
+// with calls f while the cluster shows some container instances as the transaction sees them: its own writes are
+// nobody else's business.
+func (c *cluster) with(tx *state.Tx, some []string, f func()) {
+	before := map[string]schedule.Node{}
+	for _, arn := range some {
+		if _, done := before[arn]; done {
+			continue
+		}
+		before[arn], _ = c.nodes.Node(arn)
+		c.set(tx, arn)
+	}
+	f()
+	for _, arn := range slices.Sorted(maps.Keys(before)) {
+		if n := before[arn]; n.ID != "" {
+			c.nodes.Set(n)
+		} else {
+			c.nodes.Remove(arn)
+		}
+	}
+}
+
+// choose keeps others away from what was chosen until the transaction is over.
+func (c *cluster) choose(tx *state.Tx, wanted []schedule.Ask, d decision) {
+	asks := make(map[string]*schedule.Ask, len(wanted))
+	for n := range wanted {
+		asks[wanted[n].ID] = &wanted[n]
+	}
+	var mine []string
+	for _, b := range d.bindings {
+		n, ok := c.nodes.Node(b.Node)
+		if !ok {
+			continue // the transaction itself has made it
+		}
+		if !slices.Contains(mine, b.Node) {
+			mine = append(mine, b.Node)
+			c.chosen[b.Node]++
+		}
+		// It counts where tasks are spread, though it takes no more of them.
+		a := *asks[b.Ask]
+		a.GPUs = 0
+		n, _ = n.With(&a)
+		n.Status = taken
+		c.nodes.Set(n)
+	}
+	tx.AfterRun(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, arn := range mine {
+			c.stale[arn] = true
+			if c.chosen[arn]--; c.chosen[arn] == 0 {
+				delete(c.chosen, arn)
+			}
+		}
+	})
 }
 
 // catchUp makes the cluster show what the transaction found, unless it shows something later.
 func (c *cluster) catchUp(tx *state.Tx) {
 	found := tx.Found()
-	if c.at >= found.Revision() && c.nodes != nil {
+	if c.at > found.Revision() {
 		return
 	}
 	commits, kept := tx.Since(c.at)
@@ -116,7 +182,7 @@ func (c *cluster) catchUp(tx *state.Tx) {
 		c.nodes, c.instances = schedule.NewCluster(nil), map[string][]string{}
 		for i := range state.Instances.By(found, "cluster", c.arn) {
 			c.note(i)
-			c.set(found, i.ARN)
+			c.setFor(found, i.ARN)
 		}
 	} else {
 		var changes []state.Change
@@ -124,9 +190,13 @@ func (c *cluster) catchUp(tx *state.Tx) {
 			changes = append(changes, commit.Changes...)
 		}
 		for _, arn := range c.touched(changes) {
-			c.set(found, arn)
+			c.stale[arn] = true
+		}
+		for _, arn := range slices.Sorted(maps.Keys(c.stale)) {
+			c.setFor(found, arn)
 		}
 	}
+	clear(c.stale)
 	c.at = found.Revision()
 }
 
@@ -183,6 +253,15 @@ func (c *cluster) set(src state.Source, arn string) {
 		c.nodes.Set(n)
 	} else {
 		c.nodes.Remove(arn)
+	}
+}
+
+// setFor is set for all transactions.
+func (c *cluster) setFor(found *state.Reader, arn string) {
+	c.set(found, arn)
+	if n, ok := c.nodes.Node(arn); ok && c.chosen[arn] > 0 {
+		n.Status = taken
+		c.nodes.Set(n)
 	}
 }
 

@@ -87,7 +87,9 @@ func TestAPreparedClusterDecidesAsTheStateDoes(t *testing.T) {
 		look := func(tx *state.Tx) {
 			arn := rapid.SampledFrom(clusters).Draw(t, "looked at")
 			wanted := asked(t, w)
-			got, want := decided(tx, arn, wanted), decide(schedule.NewCluster(describeAll(tx, arn)), wanted)
+			c := prepared.Of(tx).use(arn)
+			c.catchUp(tx)
+			got, want := c.decide(tx, wanted), decide(schedule.NewCluster(describeAll(tx, arn)), wanted)
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("decided %+v\nnot     %+v", got, want)
 			}
@@ -138,6 +140,66 @@ func TestATransactionThatIsBehindIsDecidedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Transactions at the same time take different container instances where there are some, so that they need not be decided
+// again; the last place, and the one that binpack fills, they may both want. Nobody is refused what is free.
+func TestTransactionsAtTheSameTimeTakeDifferentNodes(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		nodes      int
+		strategies []schedule.Strategy
+		runs       int
+		where      string
+	}{
+		{"spread", 3, nil, 1, "[n0 n1]"},
+		{"one node", 1, nil, 2, "[n0 n0]"},
+		{"binpack", 3, []schedule.Strategy{{Type: schedule.Binpack, Field: "memory"}}, 2, "[n0 n0]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			for n := range c.nodes {
+				w.register(t, fmt.Sprint("n", n), state.Resources{Memory: int64(100 - n)}, "c")
+			}
+			place := func(tx *state.Tx, id string) state.Task {
+				a := ask(id, state.Resources{Memory: 10})
+				a.Strategies = c.strategies
+				placed, refused := Place(tx, "c", 1, []Ask{a})
+				if len(placed) != 1 {
+					t.Fatalf("refused: %v", refused)
+				}
+				return placed[0]
+			}
+			if c.name == "binpack" { // so that one is fuller than the others
+				w.update(t, func(tx *state.Tx) {
+					PlaceOn(tx, w.instance(tx, "c/n0"), []Ask{ask("full", state.Resources{Memory: 10})})
+				})
+			}
+			var where [2]string
+			runs := 0
+			w.update(t, func(tx *state.Tx) {
+				runs++
+				where[0] = place(tx, "first").NodeID
+				if runs == 1 {
+					w.update(t, func(tx *state.Tx) { where[1] = place(tx, "second").NodeID })
+				}
+			})
+			if fmt.Sprint(where) != c.where || runs != c.runs {
+				t.Errorf("on %v after %d runs, not %s after %d", where, runs, c.where, c.runs)
+			}
+			// Whatever was kept for a transaction is free again.
+			w.update(t, func(tx *state.Tx) {
+				if all := prepared.Of(tx).use("c"); len(all.chosen) > 0 {
+					t.Errorf("%v are still kept", all.chosen)
+				}
+			})
+		})
+	}
+}
+
+func (w *world) instance(tx *state.Tx, arn string) state.Instance {
+	i, _ := state.Instances.Peek(tx, arn)
+	return i
 }
 
 // What is kept prepared has a limit, and what was used last stays.

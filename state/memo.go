@@ -32,6 +32,16 @@ func (m Memo[M]) Of(tx *Tx) M {
 	return kept.(M)
 }
 
+// AfterRun has f called when this run of the transaction is over, whatever became of it. If it was committed, View
+// shows that by then. For memos alone: a transaction's function has no effect but its writes.
+func (tx *Tx) AfterRun(f func()) { tx.ended = append(tx.ended, f) }
+
+func (tx *Tx) end() {
+	for _, f := range tx.ended {
+		f()
+	}
+}
+
 // Found is what the transaction found, without its own writes. Nothing that is read there is guarded.
 func (tx *Tx) Found() *Reader { return &Reader{tx.base} }
 

@@ -158,6 +158,7 @@ func (s *Store) try(ctx context.Context, f func(*Tx) error) (again bool, err err
 		return false, err
 	}
 	tx := newTx(s, s.image.Load())
+	defer tx.end()
 	if err := f(tx); err != nil {
 		return false, err
 	}

@@ -25,6 +25,7 @@ type Tx struct {
 	expect map[string]Revision
 	writes map[string][]byte // nil: removed
 	err    error             // of the first Put that could not be
+	ended  []func()          // see AfterRun
 }
 
 func newTx(store *Store, base *image) *Tx {
