@@ -44,7 +44,7 @@ var mayImport = map[string]struct {
 	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},
 	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
 	"dispatch":          {[]string{"state", "protocol", "lifecycle"}, "assignments out, connections noted; no handler, no agent"},
-	"control":           {[]string{"state", "placement", "lifecycle", "story"}, "a controller is a transaction on state"},
+	"control":           {[]string{"state", "placement", "rollout", "lifecycle", "story"}, "a controller is a transaction on state"},
 	"agent":             {[]string{"lifecycle", "protocol", "reserve"}, "the node knows nothing of the server but its protocol"},
 	"agent/runtimetest": {[]string{"agent", "lifecycle", "protocol"}, "the suite of every Runtime"},
 	"agent/gpu":         {nil, "one thing: what the node's GPUs are, and what they need"},

@@ -18,17 +18,29 @@ type Controller struct {
 	// Concerns are the keys that a change may have put out of order. A record that is there at the start,
 	// or offered again, comes as a change from nothing.
 	Concerns func(state.Change) []string
+	// Reaches are more such keys, where that takes a look at other records: whom a change concerns that does not name
+	// them. Optional.
+	Reaches func(*state.Reader, state.Change) []string
 	// Reconcile looks at one key and puts it right. It may be run several times for one commit, and must
 	// have no effect but its writes. With again, it asks to be run once more after that time.
 	Reconcile func(tx *state.Tx, key string, now time.Time) (again time.Duration, err error)
 }
 
-// All are the controllers that there are.
-func All() []Controller { return Keeping(KeepStories) }
+// Settings are what an operator can say.
+type Settings struct {
+	KeepStories time.Duration // how long it is remembered what a task came to
+	SteadyAfter time.Duration // how long a service's task without any health check must run to count as healthy
+}
 
-// Keeping are All, with a time of the operator's for which stories are kept.
-func Keeping(stories time.Duration) []Controller {
-	return append(Reapers(stories), Orphans(), Membership())
+// Defaults are the Settings of an operator who says nothing.
+var Defaults = Settings{KeepStories: KeepStories, SteadyAfter: DefaultSteadyAfter}
+
+// All are the controllers that there are, with Defaults.
+func All() []Controller { return With(Defaults) }
+
+// With are all controllers, with an operator's settings.
+func With(s Settings) []Controller {
+	return append(Reapers(s.KeepStories), Orphans(), Membership(), Deploy(s.SteadyAfter))
 }
 
 // The loop's times.
@@ -158,6 +170,14 @@ func (l *Loop) take(c state.Commit, due func() time.Time) {
 			for _, key := range controller.Concerns(change) {
 				l.queue.offer(i, key, due())
 			}
+			if controller.Reaches == nil {
+				continue
+			}
+			l.config.Store.View(func(r *state.Reader) {
+				for _, key := range controller.Reaches(r, change) {
+					l.queue.offer(i, key, due())
+				}
+			})
 		}
 	}
 	l.seen = c.Revision

@@ -8,11 +8,14 @@ import (
 type View struct {
 	Service    Service
 	Deployment Deployment
-	// Tasks are all that have not stopped, and those that have and of which Counted is false.
+	// Tasks are all that have not stopped, and those that have and of which Failed is true. Those of a node that is
+	// not there any more to stop them are left out once they are told to stop.
 	Tasks []Task
 	// Nodes are those that a task of the service may run on, by constraints and status: for DAEMON services, one each;
 	// for availability zone rebalancing, where there is somewhere to go.
 	Nodes []Node
+	// Names are what revisions are called in events and reasons: ecs-svc/NUMBER.
+	Names map[string]string
 }
 
 // Service is what its user wants.
@@ -41,17 +44,22 @@ type Settings struct {
 	Strategy Strategy
 	Minimum  int // minimumHealthyPercent
 	Maximum  int // maximumPercent
-	// Breaker is the circuit breaker: after Threshold failed tasks the deployment has failed. Zero = none.
-	Breaker         int
-	RollBack        bool // when it has failed, go back to the stable revision
-	ResetOnHealthy  bool // a task that becomes steady takes the count back to zero
-	Bake            time.Duration
-	StepPercent     float64       // of LINEAR; of CANARY, its one first step
-	StepBake        time.Duration // between steps
-	SteadyAfter     time.Duration // how long a task without any health check must run to count as healthy
-	HookStages      []string      // of the lifecycle hooks that there are
-	EarlySuccess    int           // percent of tasks that suffice for success; zero = all
-	ReplaceUnstable bool
+	// Breaker is the circuit breaker: after so many failed tasks the deployment has failed. Zero = none.
+	Breaker        int
+	RollBack       bool // when it has failed, go back to the stable revision
+	ResetOnHealthy bool // a task that becomes healthy takes the count back to zero
+	Bake           time.Duration
+	StepPercent    float64       // of LINEAR; of CANARY, its one first step
+	StepBake       time.Duration // between steps
+	HookStages     []string      // of the lifecycle hooks that there are
+	Early          EarlySuccess
+}
+
+// EarlySuccess is when a rolling deployment has succeeded before all is done; the rest is done afterwards.
+type EarlySuccess struct {
+	On          bool
+	Percent     int  // of the desired count, that must be healthy
+	LeavesOlder bool // tasks of older revisions may still be there
 }
 
 // Deployment is a way to a revision, and how far it has come.
@@ -62,32 +70,53 @@ type Deployment struct {
 	Stable   string // the revision of the last successful deployment; empty = none
 	Status   string // as in ECS's ServiceDeploymentStatus
 	Reason   string
-	Steady   bool
+	Steady   bool // the service is as it should be, and that has been told
+	// Moving: tasks are on their way from one availability zone to another, and that has been told.
+	Moving bool
 	// StopAsked is how a user wants it to stop: ABORT, ROLLBACK, or empty.
 	StopAsked    string
+	Stage        string // as in ECS's ServiceDeploymentLifecycleStage
+	StageSince   time.Time
 	CreatedAt    time.Time
 	StartedAt    time.Time
 	FinishedAt   time.Time
-	Failed       int // since it began
-	FailedInARow int // since a task of it became steady
+	Failed       int // tasks of the target, as Settings.ResetOnHealthy says
+	FailedInARow int // rounds of starts that all failed, of the heading, since a task of it became healthy
 	StartAfter   time.Time
 	RollbackAt   time.Time
 	// RollbackReason is why it goes back to Stable; empty = it does not.
 	RollbackReason string
+	RollbackFailed int // as Failed, of the tasks of Stable, since it goes back
+}
+
+// The statuses of a deployment, as ECS names them.
+const (
+	Pending            = "PENDING"
+	InProgress         = "IN_PROGRESS"
+	Successful         = "SUCCESSFUL"
+	Halted             = "STOPPED" // by a user or by its circuit breaker, or because a newer one began
+	RollbackInProgress = "ROLLBACK_IN_PROGRESS"
+	RollbackSuccessful = "ROLLBACK_SUCCESSFUL"
+	RollbackFailed     = "ROLLBACK_FAILED"
+)
+
+// Open reports whether it is under way.
+func (d Deployment) Open() bool {
+	return d.Status == Pending || d.Status == InProgress || d.Status == RollbackInProgress
 }
 
 // Phase is where a task is, as far as a service cares.
 type Phase int
 
 // The phases. A task is Healthy if it is RUNNING, its essential containers' health checks are passed, and its targets
-// are healthy, as far as there are any. It is Unhealthy if one of these has failed and, for a target, the service's
-// grace period is over: it is replaced.
+// are healthy, as far as there are any. It is Unhealthy if one of these has failed and the service's grace period is
+// over: it is replaced.
 const (
 	Starting Phase = iota
 	Running        // not yet known to be healthy
 	Healthy
 	Unhealthy
-	Stopping // told to stop
+	Stopping // told to stop, or about to stop by itself
 	Stopped  // and not yet counted
 )
 
@@ -97,29 +126,38 @@ type Task struct {
 	Revision  string
 	TaskSet   string // of an EXTERNAL service
 	Phase     Phase
-	Failed    bool // it has stopped, or is about to, without its service or a user wanting that
+	Failed    bool // it stops or has stopped without its service or a user wanting that, and is not yet counted
 	Node      string
 	Zone      string
 	CreatedAt time.Time
-	RunningAt time.Time // zero = it has not run
-	HealthyAt time.Time // since when it is Healthy, if that is known
+	HealthyAt time.Time // when it first was Healthy; zero = not yet, or that is still to be noted
 	Protected bool      // scale-in and deployments leave it alone
-	Drained   bool      // its container instance is DRAINING or gone: it is to be replaced
-	Why       string    // of a task that is Unhealthy: what failed, for the event
+	Drained   bool      // its container instance is DRAINING or takes no task of the service: it is to be replaced
+	// Of a task that is Unhealthy: what failed, for the event, and for DescribeTasks.
+	Why, Reason string
+	// Again is when what stands here can change without anything happening. Zero = never.
+	Again time.Time
 }
+
+// Live reports whether it is there, and will be.
+func (t Task) Live() bool { return t.Phase < Stopping }
 
 // Node is a container instance that tasks of the service may run on.
 type Node struct {
 	ID   string
 	Zone string
+	Down bool // nothing can be started there now, and nobody knows what it does
+	Full bool // no place is left there for a task; looked at for rebalancing only
 }
 
 // Plan is what is to be done now.
 type Plan struct {
 	Start []Start
 	Stop  []Stop
-	// Count are the stopped tasks that are now counted.
+	// Count are the tasks that are now counted as failed, or need not be.
 	Count []string
+	// Healthy are the tasks of which HealthyAt is to be noted.
+	Healthy []string
 	// Deployment is the deployment as it is to be from now on.
 	Deployment Deployment
 	Finished   bool // a DRAINING service has no task left
@@ -141,7 +179,13 @@ type Start struct {
 type Stop struct {
 	Task   string
 	Reason string // as DescribeTasks shows it
+	Zone   string // of rebalancing: where from
 }
 
-// Event is a line for the service's history, without "(service NAME) " before it.
-type Event struct{ Message string }
+// Event is a line for the service's history, without "(service NAME) " before it. That tasks were started or stopped
+// is told by whoever does it.
+type Event struct {
+	Message string
+	// Once: it is not told again until the service has been steady, or six hours have passed.
+	Once bool
+}

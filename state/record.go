@@ -29,6 +29,13 @@ var (
 		Index[Task]{"definition", func(t Task) []string { return []string{t.DefinitionARN} }},
 		Index[Task]{"service", func(t Task) []string { return ifAny(t.ServiceARN) }},
 		Index[Task]{"unstopped of service", func(t Task) []string { return unstopped(t, t.ServiceARN) }},
+		// Those, and those that have stopped and that the service has not counted yet.
+		Index[Task]{"open of service", func(t Task) []string {
+			if t.Counted {
+				return unstopped(t, t.ServiceARN)
+			}
+			return ifAny(t.ServiceARN)
+		}},
 		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement, counting and listing
 		// need not walk through them.
 		Index[Task]{"unstopped in cluster", func(t Task) []string { return unstopped(t, t.ClusterARN) }},
@@ -149,8 +156,11 @@ type Task struct {
 	// Attached: targets stand for it in target groups. Its node is told to stop it only when that is over: first it is
 	// deregistered and drained, then it gets its SIGTERM. Writer: control (targets).
 	Attached bool `json:",omitempty"`
-	// Counted: that it failed has been counted for its deployment. Writer: control (deploy).
+	// Counted: if it failed, that has been counted for its deployment. Writer: control (deploy).
 	Counted bool `json:",omitempty"`
+	// HealthyAt is when its service first found it healthy: what fails before has failed to come up. Writer: control
+	// (deploy).
+	HealthyAt time.Time `json:",omitzero"`
 
 	// Where it should get to: RUNNING, then STOPPED for ever, with when and why. Whoever is the first to say
 	// STOPPED gives the reason. Writer: api/ecs, when a user wants it, and when its node reports that it has

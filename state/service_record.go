@@ -23,7 +23,13 @@ var (
 		Index[ServiceRevision]{"target group", func(r ServiceRevision) []string { return r.TargetGroups() }})
 
 	ServiceDeployments = NewTable("service-deployment", 1, func(d ServiceDeployment) string { return d.ARN },
-		Index[ServiceDeployment]{"service", func(d ServiceDeployment) []string { return []string{d.ServiceARN} }})
+		Index[ServiceDeployment]{"service", func(d ServiceDeployment) []string { return []string{d.ServiceARN} }},
+		Index[ServiceDeployment]{"waiting in cluster", func(d ServiceDeployment) []string {
+			if !d.Waiting {
+				return nil
+			}
+			return []string{d.ClusterARN}
+		}})
 
 	ServiceEvents = NewTable("service-events", 1, func(e ServiceHistory) string { return e.ServiceARN })
 
@@ -154,10 +160,12 @@ type ServiceDeployment struct {
 	// BlueARN is the revision that served when it began, with a strategy that shifts traffic: it is kept whole until
 	// the clean up, and traffic goes back to it. Empty = none.
 	BlueARN string `json:",omitempty"`
-	// Failed is how many tasks of its revision failed to come up, or to stay, since it began: for failedTasks, the
-	// circuit breaker and the throttle. A task is counted once: Task.Counted.
+	// Failed is how many tasks of its revision failed before they were healthy, since it began or, unless
+	// resetOnHealthyTask is false, since one became healthy: for failedTasks and the circuit breaker. A task is counted
+	// once: Task.Counted.
 	Failed int32 `json:",omitempty"`
-	// FailedInARow are those since one became steady: after each, the next start waits longer, until StartAfter.
+	// FailedInARow are the rounds of starts that failed since one became healthy: after each, the next start waits
+	// longer, until StartAfter.
 	FailedInARow int32     `json:",omitempty"`
 	StartAfter   time.Time `json:",omitzero"`
 	// Traffic is the share in percent that its revision is to get at the production and the test listener, for the
@@ -167,6 +175,13 @@ type ServiceDeployment struct {
 	Hooks             []HookRun `json:",omitempty"`
 	// Steady: the service has reached a steady state since it last had to change something. Told as an event once.
 	Steady bool `json:",omitempty"`
+	// Moving: tasks are moved from one availability zone to another.
+	Moving bool `json:",omitempty"`
+	// Waiting: a task of the service found no place when it was last asked for.
+	Waiting bool `json:",omitempty"`
+	// Steps grows with each transaction that starts or stops tasks of the service, so that of two who would do so on
+	// what they both saw, one has to look again.
+	Steps int64 `json:",omitempty"`
 }
 
 // Heading is the ARN of the revision that the service is to come to: the target, or what it is rolled back to.
@@ -182,6 +197,7 @@ type Rollback struct {
 	RevisionARN string
 	Reason      string
 	StartedAt   time.Time
+	Failed      int32 `json:",omitempty"` // how many tasks of RevisionARN have failed since
 }
 
 // StopAsked is that a user wants a deployment to stop.

@@ -255,15 +255,13 @@ var (
 )
 
 // passedInDefinition are the members that keep no task from being run.
-var passedInDefinition = passed(actedOnInDefinition, descriptiveInDefinition)
-
-func passed(acted map[string]bool, descriptive map[string]string) map[string]bool {
-	all := maps.Clone(acted)
-	for path := range descriptive {
+var passedInDefinition = func() map[string]bool {
+	all := maps.Clone(actedOnInDefinition)
+	for path := range descriptiveInDefinition {
 		all[path] = true
 	}
 	return all
-}
+}()
 
 func paths(text string) map[string]bool {
 	set := map[string]bool{}

@@ -98,7 +98,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	s.run("expiry of logs", expire.New(store, events, log).Run)
 	logsServer := logs.NewServer(logs.Config{Store: store, Events: events, Region: c.region, Account: c.account})
 	handler, dispatcher := c.handler(s.info, store, logsServer, keys, log)
-	s.run("controllers", control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: control.Keeping(c.keepStories)}).Run)
+	s.run("controllers", control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: control.With(control.Settings{KeepStories: c.keepStories, SteadyAfter: c.steadyAfter})}).Run)
 	s.run("dispatch", dispatcher.Run)
 	s.serveHTTP(listener, handler, logsServer.EndSessions)
 	if err := s.answers(ctx); err != nil {

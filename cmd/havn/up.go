@@ -28,6 +28,8 @@ type upConfig struct {
 	etcd    []string
 	node    nodeConfig
 	verbose bool
+	// steadyAfter is how long a task without any health check must run to count as healthy.
+	steadyAfter time.Duration
 	// keepStories is how long it is remembered why something did not run.
 	keepStories time.Duration
 	given       []string // the flags that were given, as --name=value, without --detach and --data-dir
@@ -66,6 +68,7 @@ first API call is answered. Tasks of an earlier run are found again.`,
 	f.BoolVar(&c.noNode, "no-node", false, "a control plane alone: run no containers here")
 	f.StringSliceVar(&c.etcd, "etcd", nil, "endpoints of an etcd cluster to keep the state in, instead of the built-in one")
 	c.node.flags(f)
+	f.DurationVar(&c.steadyAfter, "steady-after", control.DefaultSteadyAfter, "how long a service's task without any health check must run to count as healthy")
 	f.DurationVar(&c.keepStories, "keep-stories", control.KeepStories, "how long havn why remembers what a task came to, and what found no place")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "say more in the log")
 	return cmd
