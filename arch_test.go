@@ -38,6 +38,8 @@ var mayImport = map[string]struct {
 	"rollout":           {nil, "pure: how many and of which version is decided on values alone"},
 	"balance/route":     {[]string{"state"}, "pure: records in, a table out"},
 	"balance/load":      {nil, "counts; it knows no target but by its key"},
+	"balance/sslpolicy": {nil, "pure: tables of AWS's"},
+	"balance":           {[]string{"state", "balance/route", "balance/load", "balance/sslpolicy", "ports"}, "follows the state, and writes there what it sees; HTTP is given to it"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle", "logoption"}, "handlers write facts; they never call forward"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
@@ -48,7 +50,7 @@ var mayImport = map[string]struct {
 	"agent":             {[]string{"lifecycle", "protocol", "reserve"}, "the node knows nothing of the server but its protocol"},
 	"agent/runtimetest": {[]string{"agent", "lifecycle", "protocol"}, "the suite of every Runtime"},
 	"agent/gpu":         {nil, "one thing: what the node's GPUs are, and what they need"},
-	"agent/network":     {nil, "one thing: a container's network"},
+	"agent/network":     {[]string{"ports"}, "one thing: a container's network"},
 	"agent/observe":     {nil, "one thing: what the kernel and the engine tell of a container"},
 	"agent/metadata":    {[]string{"agent", "agent/network", "agent/observe", "lifecycle", "protocol"}, "one thing: what a container asks about itself; it decides nothing"},
 	"agent/logging":     {[]string{"protocol", "agent/logging/jsonfile", "logoption"}, "from a container's files to a destination; when, others say"},
@@ -68,7 +70,7 @@ var mayNotImport = []struct{ dir, path, reason string }{
 }
 
 // standardOnly are the pure packages: the standard library, and none of these parts of it.
-var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "logoption", "cause", "story", "rollout"}
+var standardOnly = []string{"agent/firelens", "schedule", "lifecycle", "logquery", "logoption", "cause", "story", "rollout", "balance/sslpolicy"}
 
 var impure = map[string]string{
 	"os":          "a decision reads no files and no environment",

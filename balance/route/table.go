@@ -13,6 +13,7 @@ import (
 
 // Table is all load balancers at one revision of the state.
 type Table struct {
+	Balancers []state.LoadBalancer // in the order of their ARNs; those without a listener too
 	Listeners map[string]*Listener // by ARN
 	Groups    map[string]*Group    // by ARN
 }

@@ -16,6 +16,8 @@ import (
 	"havn/api/ecs"
 	"havn/api/logs"
 	"havn/api/sts"
+	"havn/balance"
+	"havn/balance/load"
 	"havn/control"
 	"havn/dispatch"
 	"havn/expire"
@@ -100,6 +102,9 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	handler, dispatcher := c.handler(s.info, store, logsServer, keys, log)
 	s.run("controllers", control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: control.With(control.Settings{KeepStories: c.keepStories, SteadyAfter: c.steadyAfter})}).Run)
 	s.run("dispatch", dispatcher.Run)
+	if err := s.balance(c, store); err != nil {
+		return s, err
+	}
 	s.serveHTTP(listener, handler, logsServer.EndSessions)
 	if err := s.answers(ctx); err != nil {
 		return s, err
@@ -131,6 +136,16 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 		}
 	}
 	return s, h.writeServer(s.info)
+}
+
+// balance runs the load balancers.
+func (s *server) balance(c upConfig, store *state.Store) error {
+	outside, err := c.outside()
+	if err != nil {
+		return err
+	}
+	s.run("load balancers", balance.New(balance.Config{Store: store, Log: s.log, Gauges: &load.Gauges{}, Outside: outside}).Run)
+	return nil
 }
 
 // awaitNode returns when the state says that this machine's node is connected, which its agent knows a little earlier.

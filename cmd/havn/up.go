@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -30,6 +31,8 @@ type upConfig struct {
 	verbose bool
 	// steadyAfter is how long a task without any health check must run to count as healthy.
 	steadyAfter time.Duration
+	// balance are the addresses that internet-facing load balancers listen on beside loopback: all, none, or these.
+	balance []string
 	// keepStories is how long it is remembered why something did not run.
 	keepStories time.Duration
 	given       []string // the flags that were given, as --name=value, without --detach and --data-dir
@@ -67,6 +70,7 @@ first API call is answered. Tasks of an earlier run are found again.`,
 	f.BoolVar(&c.dev, "dev", false, "accept the access key test/test as root too; loopback only")
 	f.BoolVar(&c.noNode, "no-node", false, "a control plane alone: run no containers here")
 	f.StringSliceVar(&c.etcd, "etcd", nil, "endpoints of an etcd cluster to keep the state in, instead of the built-in one")
+	f.StringSliceVar(&c.balance, "balance-address", []string{"all"}, "addresses of this machine that internet-facing load balancers listen on, beside loopback: all, none, or a list; internal ones never do")
 	c.node.flags(f)
 	f.DurationVar(&c.steadyAfter, "steady-after", control.DefaultSteadyAfter, "how long a service's task without any health check must run to count as healthy")
 	f.DurationVar(&c.keepStories, "keep-stories", control.KeepStories, "how long havn why remembers what a task came to, and what found no place")
@@ -89,7 +93,29 @@ func (c upConfig) check() error {
 	if c.region == "" || strings.Trim(c.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return fmt.Errorf("--region %q is not a region name such as us-east-1", c.region)
 	}
+	if _, err := c.outside(); err != nil {
+		return err
+	}
 	return c.node.check()
+}
+
+// outside is what --balance-address says; nil is all.
+func (c upConfig) outside() ([]netip.Addr, error) {
+	switch {
+	case slices.Equal(c.balance, []string{"all"}):
+		return nil, nil
+	case slices.Equal(c.balance, []string{"none"}):
+		return []netip.Addr{}, nil
+	}
+	all := []netip.Addr{}
+	for _, text := range c.balance {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("--balance-address %s is not an address, and neither all nor none alone: %w", text, err)
+		}
+		all = append(all, a)
+	}
+	return all, nil
 }
 
 func isLoopback(host string) bool {

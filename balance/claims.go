@@ -1,0 +1,120 @@
+package balance
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"havn/balance/route"
+	"havn/state"
+)
+
+// A load balancer's own address is one of 127.18.0.0/16, which every Linux has on its loopback. Several Havns on one
+// machine do not know each other, so whoever uses an address claims it first, with a socket in the abstract namespace:
+// that is one per network namespace, needs no right, and goes away with its process. Who finds an address claimed takes
+// another.
+
+// claimed is the name of the socket that stands for an address.
+func claimed(a netip.Addr) string { return "@havn/balance/" + a.String() }
+
+// maxTries is how many addresses are tried before a load balancer is left without one until the next change.
+const maxTries = 64
+
+// claim makes the load balancers' own addresses ours, and returns those that are. For a load balancer whose address is
+// somebody else's, or that has none, it chooses another, which is in the state a moment later.
+func (s *sockets) claim(t *route.Table) (own []netip.Addr) {
+	inUse := map[netip.Addr]bool{}
+	for _, l := range t.Balancers {
+		a, err := netip.ParseAddr(l.Address)
+		if err == nil && s.claims[a] == nil && s.moves[l.ARN] == (netip.Addr{}) {
+			if claim, err := net.Listen("unix", claimed(a)); err == nil {
+				s.claims[a] = claim
+			}
+		}
+		switch {
+		case err == nil && s.claims[a] != nil && !inUse[a]:
+			own = append(own, a)
+			inUse[a] = true
+			delete(s.moves, l.ARN)
+		case s.moves[l.ARN] == (netip.Addr{}):
+			if to, ok := s.another(); ok {
+				s.moves[l.ARN] = to
+				s.b.reports.move(l.ARN, l.Address, to.String())
+			}
+		}
+	}
+	moving := map[netip.Addr]bool{}
+	for arn, to := range s.moves {
+		if !slices.ContainsFunc(t.Balancers, func(l state.LoadBalancer) bool { return l.ARN == arn }) {
+			delete(s.moves, arn)
+			continue
+		}
+		moving[to] = true
+	}
+	for a, claim := range s.claims {
+		if !inUse[a] && !moving[a] {
+			claim.Close()
+			delete(s.claims, a)
+		}
+	}
+	return own
+}
+
+// another claims an address that nobody has. Two Havns that choose by chance seldom meet.
+func (s *sockets) another() (netip.Addr, bool) {
+	for range maxTries {
+		n := rand.Uint32()
+		a := netip.AddrFrom4([4]byte{127, 18, byte(n >> 8), byte(n)})
+		if byte(n) == 0 || byte(n) == 255 || s.claims[a] != nil {
+			continue
+		}
+		if claim, err := net.Listen("unix", claimed(a)); err == nil {
+			s.claims[a] = claim
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// states are what the load balancers' sockets make of them: active if all are open, failed if none is, and
+// active_impaired in between.
+func (s *sockets) states(t *route.Table, wanted map[endpoint][]*route.Listener) map[string]elb.LoadBalancerState {
+	open, failed := map[string]int{}, map[string][]string{}
+	for e, sharing := range wanted {
+		for _, l := range sharing {
+			arn := l.Balancer.ARN
+			if s.open[e] != nil {
+				open[arn]++
+			} else if f, ok := s.failed[e]; ok {
+				failed[arn] = append(failed[arn], f.reason)
+			}
+		}
+	}
+	all := map[string]elb.LoadBalancerState{}
+	for _, l := range t.Balancers {
+		code := elb.LoadBalancerStateEnumActive
+		reasons := failed[l.ARN]
+		switch {
+		case len(reasons) > 0 && open[l.ARN] == 0:
+			code = elb.LoadBalancerStateEnumFailed
+		case len(reasons) > 0:
+			code = elb.LoadBalancerStateEnumActiveImpaired
+		}
+		made := elb.LoadBalancerState{Code: code}
+		if len(reasons) > 0 {
+			slices.Sort(reasons)
+			text := strings.Join(slices.Compact(reasons), "; ")
+			if code == elb.LoadBalancerStateEnumActiveImpaired && l.Address != "" {
+				text += ". It is reachable at " + l.Address + " all the same"
+			}
+			made.Reason = aws.String(text)
+		}
+		all[l.ARN] = made
+	}
+	return all
+}
