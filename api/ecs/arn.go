@@ -17,6 +17,8 @@ const (
 	kindDefinition = "task-definition"
 	kindContainer  = "container"
 	kindService    = "service"
+	kindDeployment = "service-deployment"
+	kindRevision   = "service-revision"
 )
 
 // defaultCluster is meant where a request names no cluster.

@@ -24,6 +24,8 @@ var (
 	registerInput = reflect.TypeFor[ecs.RegisterTaskDefinitionInput]()
 	runInput      = reflect.TypeFor[ecs.RunTaskInput]()
 	startInput    = reflect.TypeFor[ecs.StartTaskInput]()
+	createInput   = reflect.TypeFor[ecs.CreateServiceInput]()
+	updateInput   = reflect.TypeFor[ecs.UpdateServiceInput]()
 )
 
 // coverage is docs/coverage.md: what Havn does of ECS and of the other APIs, worked out from the same
@@ -36,13 +38,13 @@ What Havn does of the AWS APIs. This page is generated from the code that answer
 (` + "`go generate ./api/ecs`" + `), and a test fails when it is out of date.
 
 An operation that is not done answers UnknownOperationException. Of ECS nothing is silently ignored: a member of a
-task definition, or of RunTask and StartTask, is one of three, and is listed below. Of CloudWatch Logs operations are
+task definition, of RunTask and StartTask, or of CreateService and UpdateService is one of three, and is listed below. Of CloudWatch Logs operations are
 listed, and not their members: one that is refused is refused by name.
 
 - **acted on**: it does what AWS says that it does;
 - **stored**: it is checked, kept and described, and there is no more to do, for the reason given;
-- **refused**: RunTask and StartTask refuse a task that sets it, with UnsupportedFeatureException, and name it.
-  RegisterTaskDefinition checks, keeps and describes it.
+- **refused**: RunTask, StartTask, CreateService and UpdateService refuse a request or a task definition that sets it,
+  with UnsupportedFeatureException, and name it. RegisterTaskDefinition checks, keeps and describes it.
 `)
 	for _, api := range apis {
 		writeOperations(&b, api)
@@ -52,6 +54,11 @@ listed, and not their members: one that is refused is refused by name.
 	b.WriteString("\n## RunTask and StartTask, member by member\n\n| member | |\n|---|---|\n")
 	run.write(&b, runInput, "")
 	b.WriteString("| containerInstances (StartTask) | acted on |\n")
+	b.WriteString("\n## CreateService and UpdateService, member by member\n\n| member | |\n|---|---|\n")
+	service.write(&b, createInput, "")
+	for _, only := range []string{"forceNewDeployment", "service"} {
+		fmt.Fprintf(&b, "| %s (UpdateService) | acted on |\n", only)
+	}
 	return b.String()
 }
 
@@ -84,6 +91,7 @@ type tables struct {
 var (
 	definition = tables{actedOnInDefinition, descriptiveInDefinition, refusedInDefinition, restrictedInDefinition, notes}
 	run        = tables{actedOnInRun, nil, refusedInRun, restrictedInRun, notesInRun}
+	service    = tables{actedOnInService, descriptiveInService, refusedInService, restrictedInService, notesInService}
 )
 
 // members calls yield for each member that is not divided any further, and for each that is refused as a whole.
@@ -138,24 +146,30 @@ func note(member string, restricted map[string][]string, notes map[string]string
 func TestEveryMemberIsAccountedFor(t *testing.T) {
 	for _, request := range []struct {
 		tables
-		typ reflect.Type
-	}{{definition, registerInput}, {run, runInput}} {
+		types []reflect.Type
+	}{
+		{definition, []reflect.Type{registerInput}},
+		{run, []reflect.Type{runInput, startInput}},
+		{service, []reflect.Type{createInput, updateInput}},
+	} {
 		there := map[string]bool{}
-		request.members(request.typ, "", func(path string) {
-			there[path] = true
-			in := 0
-			for _, is := range []bool{request.acted[path], request.descriptive[path] != "", request.refused[path] != ""} {
-				if is {
-					in++
+		for _, typ := range request.types {
+			request.members(typ, "", func(path string) {
+				there[path] = true
+				in := 0
+				for _, is := range []bool{request.acted[path], request.descriptive[path] != "", request.refused[path] != ""} {
+					if is {
+						in++
+					}
 				}
-			}
-			if in != 1 {
-				t.Errorf("%s is in %d of the tables of runnable.go, not in one", path, in)
-			}
-		})
+				if in != 1 {
+					t.Errorf("%s is in %d of the tables of runnable.go, not in one", path, in)
+				}
+			})
+		}
 		for _, table := range []iter.Seq[string]{maps.Keys(request.acted), maps.Keys(request.descriptive), maps.Keys(request.refused)} {
 			for path := range table {
-				if !there[path] && path != "containerInstances" { // which is StartTask's
+				if !there[path] {
 					t.Errorf("%s is in a table of runnable.go, and is no member, or one with members below it", path)
 				}
 			}

@@ -44,6 +44,14 @@ func taskNotFound() error { return invalid("The referenced task was not found.")
 
 func instanceNotFound() error { return invalid("Referenced container instance not found.") }
 
+func serviceNotFound() error {
+	return &types.ServiceNotFoundException{Message: ptr("Service not found.")}
+}
+
+func serviceNotActive() error {
+	return &types.ServiceNotActiveException{Message: ptr("Service was not ACTIVE.")}
+}
+
 func targetNotFound(what string) error {
 	return &types.TargetNotFoundException{Message: ptr("The specified target wasn't found: " + what)}
 }

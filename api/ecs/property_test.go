@@ -283,11 +283,22 @@ func TestTheTablesNameRealMembers(t *testing.T) {
 	}{
 		{actedOnInDefinition, []reflect.Type{registerInput}},
 		{actedOnInRun, []reflect.Type{runInput, startInput}},
+		{actedOnInService, []reflect.Type{createInput, updateInput}},
 	} {
 		for path := range table.paths {
 			if !slices.ContainsFunc(table.root, func(r reflect.Type) bool { return hasMember(r, path) }) {
 				t.Errorf("there is no member %s", path)
 			}
+		}
+	}
+	for path := range restrictedInService {
+		if !actedOnInService[path] {
+			t.Errorf("%s is restricted and not acted on", path)
+		}
+	}
+	for path := range notesInService {
+		if !actedOnInService[path] {
+			t.Errorf("a note on %s, which is not acted on", path)
 		}
 	}
 	for path := range restrictedInDefinition {

@@ -255,13 +255,15 @@ var (
 )
 
 // passedInDefinition are the members that keep no task from being run.
-var passedInDefinition = func() map[string]bool {
-	all := maps.Clone(actedOnInDefinition)
-	for path := range descriptiveInDefinition {
+var passedInDefinition = passed(actedOnInDefinition, descriptiveInDefinition)
+
+func passed(acted map[string]bool, descriptive map[string]string) map[string]bool {
+	all := maps.Clone(acted)
+	for path := range descriptive {
 		all[path] = true
 	}
 	return all
-}()
+}
 
 func paths(text string) map[string]bool {
 	set := map[string]bool{}

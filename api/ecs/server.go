@@ -77,6 +77,13 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.SubmitContainerStateChange)
 	wire.Handle(api, s.SubmitAttachmentStateChanges)
 
+	wire.Handle(api, s.CreateService)
+	wire.Handle(api, s.UpdateService)
+	wire.Handle(api, s.DeleteService)
+	wire.Handle(api, s.DescribeServices)
+	wire.Handle(api, s.ListServices)
+	wire.Handle(api, s.ListServicesByNamespace)
+
 	wire.Handle(api, s.RegisterContainerInstance)
 	wire.Handle(api, s.DeregisterContainerInstance)
 	wire.Handle(api, s.DescribeContainerInstances)

@@ -204,18 +204,8 @@ func asRun(in *ecs.StartTaskInput) *ecs.RunTaskInput {
 
 // order resolves and checks what a request wants to run.
 func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (order, error) {
-	d, ok, err := s.definition(tx, deref(in.TaskDefinition))
-	switch {
-	case err != nil:
-		return order{}, err
-	case !ok:
-		return order{}, definitionNotFound()
-	case d.Status != types.TaskDefinitionStatusActive:
-		return order{}, definitionInactive()
-	case !slices.Contains(d.Spec.Compatibilities, types.CompatibilityEc2):
-		return order{}, invalid("Task definition does not support launch_type EC2.")
-	}
-	if err := refuseUnsupported(unsupportedInDefinition(d.Spec)); err != nil {
+	d, err := s.runnableDefinition(tx, deref(in.TaskDefinition))
+	if err != nil {
 		return order{}, err
 	}
 	o := order{cluster: c, definition: d, startedBy: deref(in.StartedBy), reference: deref(in.ReferenceId), managed: in.EnableECSManagedTags}
@@ -237,6 +227,22 @@ func (s *Server) order(tx *state.Tx, c state.Cluster, in *ecs.RunTaskInput) (ord
 	}
 	o.tags, err = o.tagsFor(in.Tags, in.PropagateTags)
 	return o, err
+}
+
+// runnableDefinition resolves a reference to a task definition that tasks can be made from.
+func (s *Server) runnableDefinition(src state.Source, ref string) (state.TaskDefinition, error) {
+	d, ok, err := s.definition(src, ref)
+	switch {
+	case err != nil:
+		return d, err
+	case !ok:
+		return d, definitionNotFound()
+	case d.Status != types.TaskDefinitionStatusActive:
+		return d, definitionInactive()
+	case !slices.Contains(d.Spec.Compatibilities, types.CompatibilityEc2):
+		return d, invalid("Task definition does not support launch_type EC2.")
+	}
+	return d, refuseUnsupported(unsupportedInDefinition(d.Spec))
 }
 
 // ask is one more task of the order, not yet placed.

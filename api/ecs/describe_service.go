@@ -1,0 +1,200 @@
+package ecs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"havn/lifecycle"
+	"havn/state"
+)
+
+// withServiceTags: whoever makes or changes a service is shown its tags.
+var withServiceTags = []types.ServiceField{types.ServiceFieldTags}
+
+// counts are how many tasks there are of something: those that run, those on their way to that, and those that are
+// wanted still. A task that was told to stop is in none, for it is no copy of the service any more.
+type counts struct{ running, pending, wanted, there int32 }
+
+func (n *counts) add(t state.Task) {
+	n.there++
+	if t.Desired == lifecycle.Stopped {
+		return
+	}
+	n.wanted++
+	switch {
+	case t.Last == lifecycle.Running:
+		n.running++
+	case t.Last.Before(lifecycle.Running):
+		n.pending++
+	}
+}
+
+// countService counts a service's tasks, altogether and by revision.
+func countService(src state.Source, arn string) (all counts, by map[string]counts) {
+	by = map[string]counts{}
+	for t := range state.Tasks.By(src, "unstopped of service", arn) {
+		all.add(t)
+		n := by[t.RevisionARN]
+		n.add(t)
+		by[t.RevisionARN] = n
+	}
+	return all, by
+}
+
+// describeService is the service as ECS prints it. Lists that ECS always prints are never left out.
+func describeService(src state.Source, service state.Service, include []types.ServiceField) types.Service {
+	all, by := countService(src, service.ARN)
+	d, deployed := state.ServiceDeployments.Get(src, service.DeploymentARN)
+	heading, _ := state.ServiceRevisions.Get(src, d.Heading())
+	out := types.Service{
+		AvailabilityZoneRebalancing:   cmp.Or(service.Rebalancing, types.AvailabilityZoneRebalancingDisabled),
+		CapacityProviderStrategy:      heading.CapacityProviderStrategy,
+		ClusterArn:                    ptr(service.ClusterARN),
+		CreatedAt:                     known(service.CreatedAt),
+		CreatedBy:                     present(service.CreatedBy),
+		CurrentServiceRevisions:       []types.ServiceCurrentRevisionSummary{},
+		DeploymentConfiguration:       describeConfiguration(service.Configuration, service.HookDetails),
+		DeploymentController:          &types.DeploymentController{Type: service.Controller},
+		Deployments:                   []types.Deployment{},
+		DesiredCount:                  desiredOf(src, service, heading),
+		EnableECSManagedTags:          service.EnableManagedTags,
+		EnableExecuteCommand:          service.EnableExecuteCommand,
+		Events:                        []types.ServiceEvent{},
+		HealthCheckGracePeriodSeconds: service.GracePeriod,
+		LaunchType:                    heading.LaunchType,
+		LoadBalancers:                 listed(heading.LoadBalancers),
+		NetworkConfiguration:          heading.NetworkConfiguration,
+		PendingCount:                  all.pending,
+		PlacementConstraints:          listed(service.PlacementConstraints),
+		PlacementStrategy:             listed(service.PlacementStrategy),
+		PlatformVersion:               present(heading.PlatformVersion),
+		PropagateTags:                 cmp.Or(service.PropagateTags, types.PropagateTagsNone),
+		ResourceManagementType:        types.ResourceManagementTypeCustomer,
+		RoleArn:                       present(service.RoleARN),
+		RunningCount:                  all.running,
+		SchedulingStrategy:            service.Scheduling,
+		ServiceArn:                    ptr(service.ARN),
+		ServiceName:                   ptr(service.Name),
+		ServiceRegistries:             listed(heading.ServiceRegistries),
+		Status:                        ptr(service.Status),
+		TaskDefinition:                present(heading.DefinitionARN),
+	}
+	if slices.Contains(include, types.ServiceFieldTags) {
+		out.Tags = listed(service.Tags)
+	}
+	if history, ok := state.ServiceEvents.Get(src, service.ARN); ok {
+		for _, e := range history.Events {
+			out.Events = append(out.Events, types.ServiceEvent{Id: ptr(e.ID), CreatedAt: ptr(e.At), Message: ptr(e.Message)})
+		}
+	}
+	if !deployed {
+		return out
+	}
+	out.CurrentServiceDeployment = present(d.ARN)
+	for _, r := range revisionsOf(src, service, d, by) {
+		n := by[r.ARN]
+		wanted := n.wanted
+		if r.ARN == d.Heading() {
+			wanted = out.DesiredCount
+		}
+		out.Deployments = append(out.Deployments, describeDeployment(src, r, d, n, wanted))
+		out.CurrentServiceRevisions = append(out.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
+			Arn: ptr(r.ARN), RequestedTaskCount: wanted, RunningTaskCount: n.running, PendingTaskCount: n.pending})
+	}
+	return out
+}
+
+// desiredOf is how many tasks a service is to have.
+func desiredOf(_ state.Source, service state.Service, _ state.ServiceRevision) int32 {
+	return service.Desired
+}
+
+// revisionsOf are the revisions that stand among a service's deployments: the one that it is to come to, first, and those
+// of which there are tasks yet, the latest first.
+func revisionsOf(src state.Source, service state.Service, d state.ServiceDeployment, by map[string]counts) []state.ServiceRevision {
+	var all []state.ServiceRevision
+	for arn, n := range by {
+		if r, ok := state.ServiceRevisions.Get(src, arn); ok && n.there > 0 && arn != d.Heading() {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b state.ServiceRevision) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ARN, b.ARN))
+	})
+	if r, ok := state.ServiceRevisions.Get(src, d.Heading()); ok && service.Status != statusInactive {
+		all = slices.Insert(all, 0, r)
+	}
+	return all
+}
+
+// describeDeployment is a revision as one of a service's deployments.
+func describeDeployment(src state.Source, r state.ServiceRevision, latest state.ServiceDeployment, n counts, wanted int32) types.Deployment {
+	out := types.Deployment{
+		CapacityProviderStrategy: r.CapacityProviderStrategy,
+		CreatedAt:                known(r.CreatedAt),
+		DesiredCount:             wanted,
+		Id:                       ptr(r.DeploymentID),
+		LaunchType:               r.LaunchType,
+		NetworkConfiguration:     r.NetworkConfiguration,
+		PendingCount:             n.pending,
+		PlatformVersion:          present(r.PlatformVersion),
+		RunningCount:             n.running,
+		Status:                   ptr("ACTIVE"),
+		TaskDefinition:           ptr(r.DefinitionARN),
+		UpdatedAt:                known(r.CreatedAt),
+	}
+	if r.ARN == latest.Heading() {
+		out.Status = ptr("PRIMARY")
+	}
+	own, ok := deploymentTo(src, r, latest)
+	if !ok {
+		return out
+	}
+	if out.UpdatedAt = known(own.UpdatedAt); out.UpdatedAt == nil {
+		out.UpdatedAt = known(own.CreatedAt)
+	}
+	if r.ARN == own.RevisionARN {
+		out.FailedTasks = own.Failed
+	}
+	out.RolloutState, out.RolloutStateReason = rollout(r, own)
+	return out
+}
+
+// deploymentTo is the deployment that says how a revision's rollout goes: the latest where that heads for it or was made
+// for it, else the one that was made for it.
+func deploymentTo(src state.Source, r state.ServiceRevision, latest state.ServiceDeployment) (state.ServiceDeployment, bool) {
+	if latest.RevisionARN == r.ARN || latest.Heading() == r.ARN {
+		return latest, true
+	}
+	var own state.ServiceDeployment
+	for d := range state.ServiceDeployments.By(src, "service", r.ServiceARN) {
+		if d.RevisionARN == r.ARN && !d.CreatedAt.Before(own.CreatedAt) {
+			own = d
+		}
+	}
+	return own, own.ARN != ""
+}
+
+// rollout is how the rollout of a revision goes, in ECS's words.
+func rollout(r state.ServiceRevision, d state.ServiceDeployment) (types.DeploymentRolloutState, *string) {
+	back := d.Rollback.RevisionARN == r.ARN && d.RevisionARN != r.ARN
+	completed := fmt.Sprintf("ECS deployment %s completed.", r.DeploymentID)
+	switch d.Status {
+	case types.ServiceDeploymentStatusSuccessful:
+		return types.DeploymentRolloutStateCompleted, &completed
+	case types.ServiceDeploymentStatusRollbackSuccessful:
+		if back {
+			return types.DeploymentRolloutStateCompleted, &completed
+		}
+	case types.ServiceDeploymentStatusPending, types.ServiceDeploymentStatusInProgress:
+		return types.DeploymentRolloutStateInProgress, ptr(fmt.Sprintf("ECS deployment %s in progress.", r.DeploymentID))
+	default:
+		if back && d.Status != types.ServiceDeploymentStatusRollbackFailed && d.Status != types.ServiceDeploymentStatusStopped {
+			return types.DeploymentRolloutStateInProgress, ptr(cmp.Or(d.Rollback.Reason, fmt.Sprintf("ECS deployment %s in progress.", r.DeploymentID)))
+		}
+	}
+	return types.DeploymentRolloutStateFailed, ptr(cmp.Or(d.StatusReason, fmt.Sprintf("ECS deployment %s failed.", r.DeploymentID)))
+}
