@@ -40,7 +40,7 @@ func All() []Controller { return With(Defaults) }
 
 // With are all controllers, with an operator's settings.
 func With(s Settings) []Controller {
-	return append(Reapers(s.KeepStories), Orphans(), Membership(), Deploy(s.SteadyAfter))
+	return append(Reapers(s.KeepStories), Orphans(), Membership(), Deploy(s.SteadyAfter), Targets(), Drains())
 }
 
 // The loop's times.

@@ -35,7 +35,7 @@ func reapTasks() Controller {
 		},
 		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
 			t, ok := state.Tasks.Get(tx, key)
-			if !ok || t.Last != lifecycle.Stopped {
+			if !ok || t.Last != lifecycle.Stopped || t.Attached {
 				return 0, nil
 			}
 			if left := t.StoppedAt.Add(keepTask).Sub(now); left > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,13 @@ func (w *world) changes() string {
 			case change.Old == nil:
 				verb = "made"
 			}
+			if h, ok := change.New.(state.ServiceHistory); ok {
+				before, _ := change.Old.(state.ServiceHistory)
+				for _, e := range slices.Backward(h.Events[:len(h.Events)-len(before.Events)]) {
+					fmt.Fprintf(&b, "told %s\n", e.Message)
+				}
+				continue
+			}
 			fmt.Fprintf(&b, "%s %s %s%s\n", verb, change.Table, change.Key[strings.IndexByte(change.Key, '/')+1:], detail(change.New))
 		}
 		w.shown = c.Revision
@@ -95,12 +103,21 @@ func detail(record any) string {
 	case state.Task:
 		s := fmt.Sprintf(": %s, wants %s, %s %q, stopping %s, stopped %s", r.Last, r.Desired, r.StopCode, r.StoppedReason,
 			since(r.StoppingAt), since(r.StoppedAt))
+		if r.Attached {
+			s += ", attached"
+		}
 		for _, c := range r.Containers {
 			s += fmt.Sprintf(", %s %s", c.Name, c.Last)
 		}
 		return s
 	case state.Instance:
 		return fmt.Sprintf(": %s, node %s, automatic %t", r.Status, r.NodeID, r.Automatic)
+	case state.Target:
+		s := fmt.Sprintf(": of %q, zone %q", r.TaskARN[strings.LastIndexByte(r.TaskARN, '/')+1:], r.Zone)
+		if !r.DrainingSince.IsZero() {
+			s += ", draining since " + since(r.DrainingSince)
+		}
+		return s
 	case state.Node:
 		return fmt.Sprintf(": remaining %d", r.Remaining.CPU)
 	}
@@ -124,6 +141,7 @@ func since(at time.Time) string {
 //	definition NAME status=S
 //	token KEY
 //	refusal CLUSTER definition=D
+//	(group|listener|rule|service|revision|target) ...     see runBalance
 //	forget (cluster|node|instance|task) NAME
 //	pass D                                                some time goes by
 func TestControllers(t *testing.T) {
@@ -164,6 +182,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) {
 		w.update(func(tx *state.Tx) {
 			n, _ := state.Nodes.Get(tx, name)
 			n.ID, n.EveryCluster, n.Connected = name, d.HasArg("every-cluster"), d.HasArg("connected")
+			n.EC2InstanceID = "i-" + name
 			state.Nodes.Put(tx, n)
 		})
 	case "instance":
@@ -180,7 +199,11 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) {
 		w.update(func(tx *state.Tx) { w.putTask(tx, name, value) })
 	case "definition":
 		w.update(func(tx *state.Tx) {
-			state.TaskDefinitions.Put(tx, state.TaskDefinition{ARN: arn("task-definition", name), Status: types.TaskDefinitionStatus(status)})
+			definition := state.TaskDefinition{ARN: arn("task-definition", name), Status: types.TaskDefinitionStatus(status)}
+			if d.HasArg("host") {
+				definition.Spec.NetworkMode = types.NetworkModeHost
+			}
+			state.TaskDefinitions.Put(tx, definition)
 		})
 	case "refusal":
 		w.update(func(tx *state.Tx) {
@@ -208,7 +231,9 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) {
 		}
 		w.pass(after)
 	default:
-		t.Fatal("unknown command ", d.Cmd)
+		if !w.runBalance(d, name, value) {
+			t.Fatal("unknown command ", d.Cmd)
+		}
 	}
 	w.pass(0)
 }
@@ -224,6 +249,7 @@ func (w *world) putTask(tx *state.Tx, name string, value func(key, otherwise str
 			Reserved: state.Resources{CPU: 100}, Containers: []state.Container{{Name: "web", Last: lifecycle.Pending}},
 		}
 	}
+	w.putCopy(&task, value)
 	task.Desired = lifecycle.Status(value("desired", string(task.Desired)))
 	task.Last = lifecycle.Status(value("last", string(task.Last)))
 	task.StopCode = types.TaskStopCode(value("code", string(task.StopCode)))

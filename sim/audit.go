@@ -277,7 +277,7 @@ var writers = map[string]writes{
 		byUser: {created, "Tags", "ProtectedUntil", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason", "StoppedBy"},
 		byNode: append([]string{"Last", "Containers", "ConnectedAt", "PullStartedAt", "PullStoppedAt", "StartedAt",
 			"ExecutionStoppedAt", "StoppedAt", "Version"}, toStop...),
-		byControl:  append([]string{deleted, "Last", "Containers", "StoppedAt", "Version"}, toStop...),
+		byControl:  append([]string{deleted, "Attached", "Last", "Containers", "StoppedAt", "Version"}, toStop...),
 		byDispatch: {"Health", "Version"},
 	},
 	state.Nodes.Name(): {

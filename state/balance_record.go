@@ -15,6 +15,7 @@ var (
 
 	Listeners = NewTable("listener", 1, func(l Listener) string { return l.ARN },
 		Index[Listener]{"load balancer", func(l Listener) []string { return []string{l.LoadBalancerARN} }},
+		Index[Listener]{"target group", func(l Listener) []string { return TargetGroupsOf(l.DefaultActions) }},
 		Index[Listener]{"certificate", func(l Listener) []string { return l.Certificates }})
 
 	ListenerRules = NewTable("listener-rule", 1, func(r ListenerRule) string { return r.ARN },

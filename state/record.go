@@ -36,6 +36,12 @@ var (
 			}
 			return ifAny(t.ServiceARN)
 		}},
+		Index[Task]{"to attach or detach", func(t Task) []string {
+			if t.Attached == t.Attachable() {
+				return nil
+			}
+			return ifAny(t.ServiceARN)
+		}},
 		// For about an hour, tasks that are STOPPED may outnumber the others by far. Placement, counting and listing
 		// need not walk through them.
 		Index[Task]{"unstopped in cluster", func(t Task) []string { return unstopped(t, t.ClusterARN) }},
@@ -197,17 +203,23 @@ func (t Task) Wanted() lifecycle.Status {
 	return t.Desired
 }
 
+// Attachable reports whether targets may stand for it: it runs, and is to run on.
+func (t Task) Attachable() bool { return t.Last == lifecycle.Running && t.Desired == lifecycle.Running }
+
 // Draining reports whether it is to stop, and runs on for the requests that are under way to it.
 func (t Task) Draining() bool {
 	return t.Attached && t.Desired == lifecycle.Stopped && t.Last == lifecycle.Running
 }
 
-// Shown is its status as users see it. DEACTIVATING is where ECS does what it has to do "after the task is stopped but
-// before the task can transition to the STOPPED state": its targets are deregistered. No node says that, and no record:
-// it follows from the rest. Developer Guide, "Amazon ECS task lifecycle".
+// Shown is its status as users see it. A service's task that is to stop is DEACTIVATING while its targets are taken out
+// of their target groups, and STOPPING when its node is to stop it. No node says that, and no record: it follows from the
+// rest. Developer Guide, "Amazon ECS task lifecycle".
 func (t Task) Shown() lifecycle.Status {
-	if t.Draining() {
+	switch {
+	case t.Draining():
 		return lifecycle.Deactivating
+	case t.ServiceARN != "" && t.Last == lifecycle.Running && t.Desired == lifecycle.Stopped:
+		return lifecycle.Stopping
 	}
 	return t.Last
 }
