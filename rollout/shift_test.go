@@ -151,7 +151,9 @@ func TestShiftKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newShiftWorld()
 		w.drawSettings(t)
-		w.check = func(before rollout.Deployment, plan rollout.Plan, weights [2]float64) { w.keepsPromises(t, before, plan, weights) }
+		w.check = func(before rollout.Deployment, plan rollout.Plan, weights [2]float64) {
+			w.keepsPromises(t, before, plan, weights)
+		}
 		w.deploy()
 		for range rapid.IntRange(1, 60).Draw(t, "length") {
 			w.draw(t)
