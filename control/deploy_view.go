@@ -266,7 +266,7 @@ func (g *gathered) settings() rollout.Settings {
 		s.Maximum = int(*c.MaximumPercent)
 	}
 	if b := c.DeploymentCircuitBreaker; b != nil && b.Enable {
-		s.Breaker = BreakerThreshold(b.ThresholdConfiguration, want)
+		s.Breaker = state.BreakerThreshold(b.ThresholdConfiguration, want)
 		s.RollBack = b.Rollback
 		s.ResetOnHealthy = b.ResetOnHealthyTask == nil || *b.ResetOnHealthyTask
 	}
@@ -278,23 +278,6 @@ func (g *gathered) settings() rollout.Settings {
 			LeavesOlder: e.SourceServiceRevisionCleanup == types.ServiceRevisionCleanupDeferred}
 	}
 	return s
-}
-
-// BreakerThreshold is after how many failed tasks a deployment of so many has failed. Developer Guide, "How the Amazon
-// ECS deployment circuit breaker detects failures"; API Reference, "ThresholdConfiguration".
-func BreakerThreshold(c *types.ThresholdConfiguration, desired int) int {
-	kind, value := types.ThresholdTypeBoundedPercent, 50
-	if c != nil {
-		kind, value = c.Type, int(c.Value)
-	}
-	percent := (desired*value + 99) / 100
-	switch kind {
-	case types.ThresholdTypeCount:
-		return max(value, 1)
-	case types.ThresholdTypeUnboundedPercent:
-		return max(percent, 1)
-	}
-	return min(max(percent, 3), 200)
 }
 
 // deploymentOf is a deployment as rollout sees it.

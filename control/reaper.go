@@ -122,8 +122,8 @@ func reapTokens() Controller {
 	}
 }
 
-// reapDefinitions forgets a task definition that is to be deleted when no task has it any more. Its
-// revision is not used again: the family remembers it.
+// reapDefinitions forgets a task definition that is to be deleted when no task and no service revision has it any more.
+// Its revision is not used again: the family remembers it.
 func reapDefinitions() Controller {
 	return Controller{
 		Name: "reap task definitions",
@@ -134,11 +134,15 @@ func reapDefinitions() Controller {
 			if t, ok := gone[state.Task](c); ok {
 				return []string{t.DefinitionARN}
 			}
+			if r, ok := gone[state.ServiceRevision](c); ok && r.DefinitionARN != "" {
+				return []string{r.DefinitionARN}
+			}
 			return nil
 		},
 		Reconcile: func(tx *state.Tx, key string, _ time.Time) (time.Duration, error) {
 			d, ok := state.TaskDefinitions.Get(tx, key)
-			if ok && d.Status == "DELETE_IN_PROGRESS" && state.Tasks.CountBy(tx, "definition", key) == 0 {
+			if ok && d.Status == "DELETE_IN_PROGRESS" && state.Tasks.CountBy(tx, "definition", key) == 0 &&
+				state.ServiceRevisions.CountBy(tx, "definition", key) == 0 {
 				state.TaskDefinitions.Delete(tx, key)
 			}
 			return 0, nil

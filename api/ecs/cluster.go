@@ -181,8 +181,8 @@ func (s *Server) changeCluster(ctx context.Context, ref *string, change func(*st
 	return &out, nil
 }
 
-// DeleteCluster makes a cluster INACTIVE; it stays described. One that has container instances of its own
-// or tasks is left as it is. The nodes that serve every cluster simply leave it.
+// DeleteCluster makes a cluster INACTIVE; it stays described. One that has container instances of its own,
+// services or tasks is left as it is. The nodes that serve every cluster simply leave it.
 func (s *Server) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) (*ecs.DeleteClusterOutput, error) {
 	name, err := s.clusterName(in.Cluster)
 	if err != nil {
@@ -229,6 +229,11 @@ func emptyCluster(tx *state.Tx, c state.Cluster) error {
 			state.Nodes.Get(tx, i.NodeID)
 		}
 	}
+	for service := range state.Services.By(tx, "cluster", c.ARN) {
+		if service.Status != statusInactive {
+			return &types.ClusterContainsServicesException{Message: ptr("The Cluster cannot be deleted while Services are active.")}
+		}
+	}
 	for range state.Tasks.By(tx, "unstopped in cluster", c.ARN) {
 		return &types.ClusterContainsTasksException{Message: ptr("The Cluster cannot be deleted while Tasks are active.")}
 	}
@@ -247,6 +252,7 @@ func describeCluster(src state.Source, c state.Cluster, include []types.ClusterF
 		ClusterArn:                        ptr(c.ARN),
 		ClusterName:                       ptr(c.Name),
 		Status:                            ptr(c.Status),
+		ActiveServicesCount:               n.active["EC2"] + n.active["Fargate"] + n.active["External"],
 		RegisteredContainerInstancesCount: n.instances,
 		RunningTasksCount:                 n.running["EC2"] + n.running["Fargate"] + n.running["External"],
 		PendingTasksCount:                 n.pending["EC2"] + n.pending["Fargate"] + n.pending["External"],
@@ -274,27 +280,40 @@ func describeCluster(src state.Source, c state.Cluster, include []types.ClusterF
 	return d
 }
 
-// clusterCounts are the counts of a cluster; tasks by the kind of capacity, as ECS writes it.
+// clusterCounts are the counts of a cluster; tasks and services by the kind of capacity, as ECS writes it.
 type clusterCounts struct {
 	instances        int32
-	running, pending map[string]int32
+	running, pending map[string]int32 // tasks
+	active, draining map[string]int32 // services
+}
+
+func capacityKind(launch types.LaunchType) string {
+	switch launch {
+	case types.LaunchTypeFargate:
+		return "Fargate"
+	case types.LaunchTypeExternal:
+		return "External"
+	}
+	return "EC2"
 }
 
 func countCluster(src state.Source, c state.Cluster) clusterCounts {
-	n := clusterCounts{running: map[string]int32{}, pending: map[string]int32{}}
+	n := clusterCounts{running: map[string]int32{}, pending: map[string]int32{}, active: map[string]int32{}, draining: map[string]int32{}}
+	for service := range state.Services.By(src, "cluster", c.ARN) {
+		switch kind := capacityKind(launchTypeOf(src, service)); service.Status {
+		case statusActive:
+			n.active[kind]++
+		case statusDraining:
+			n.draining[kind]++
+		}
+	}
 	for i := range state.Instances.By(src, "cluster", c.ARN) {
 		if i.Status != statusInactive {
 			n.instances++
 		}
 	}
 	for t := range state.Tasks.By(src, "unstopped in cluster", c.ARN) {
-		kind := "EC2"
-		switch t.LaunchType {
-		case types.LaunchTypeFargate:
-			kind = "Fargate"
-		case types.LaunchTypeExternal:
-			kind = "External"
-		}
+		kind := capacityKind(t.LaunchType)
 		switch {
 		case t.Last == lifecycle.Running:
 			n.running[kind]++
@@ -314,8 +333,8 @@ func (n clusterCounts) statistics() []types.KeyValuePair {
 		list = append(list,
 			pair("running"+kind+"TasksCount", n.running[kind]),
 			pair("pending"+kind+"TasksCount", n.pending[kind]),
-			pair("active"+kind+"ServiceCount", 0),
-			pair("draining"+kind+"ServiceCount", 0))
+			pair("active"+kind+"ServiceCount", n.active[kind]),
+			pair("draining"+kind+"ServiceCount", n.draining[kind]))
 	}
 	return list
 }

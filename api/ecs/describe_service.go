@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/state"
 )
 
@@ -100,16 +101,30 @@ func describeService(src state.Source, service state.Service, include []types.Se
 		if r.ARN == d.Heading() {
 			wanted = out.DesiredCount
 		}
-		out.Deployments = append(out.Deployments, describeDeployment(src, r, d, n, wanted))
+		out.Deployments = append(out.Deployments, describeDeployment(src, r, d, n, wanted, out.DesiredCount))
 		out.CurrentServiceRevisions = append(out.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
 			Arn: ptr(r.ARN), RequestedTaskCount: wanted, RunningTaskCount: n.running, PendingTaskCount: n.pending})
 	}
 	return out
 }
 
-// desiredOf is how many tasks a service is to have.
-func desiredOf(_ state.Source, service state.Service, _ state.ServiceRevision) int32 {
-	return service.Desired
+// desiredOf is how many tasks a service is to have: of a DAEMON service, one on each container instance that takes them.
+func desiredOf(src state.Source, service state.Service, r state.ServiceRevision) int32 {
+	if service.Scheduling != types.SchedulingStrategyDaemon || service.Status != statusActive {
+		return service.Desired
+	}
+	d, _ := state.TaskDefinitions.Get(src, r.DefinitionARN)
+	constraints, err := placement.Constraints(d.Spec.PlacementConstraints, service.PlacementConstraints)
+	if err != nil {
+		return 0 // they were checked when they were written
+	}
+	var count int32
+	for _, site := range placement.Sites(src, service.ClusterARN, placement.Ask{Requires: d.Spec.RequiresAttributes, Constraints: constraints}) {
+		if !site.Down {
+			count++
+		}
+	}
+	return count
 }
 
 // revisionsOf are the revisions that stand among a service's deployments: the one that it is to come to, first, and those
@@ -131,7 +146,7 @@ func revisionsOf(src state.Source, service state.Service, d state.ServiceDeploym
 }
 
 // describeDeployment is a revision as one of a service's deployments.
-func describeDeployment(src state.Source, r state.ServiceRevision, latest state.ServiceDeployment, n counts, wanted int32) types.Deployment {
+func describeDeployment(src state.Source, r state.ServiceRevision, latest state.ServiceDeployment, n counts, wanted, desired int32) types.Deployment {
 	out := types.Deployment{
 		CapacityProviderStrategy: r.CapacityProviderStrategy,
 		CreatedAt:                known(r.CreatedAt),
@@ -156,10 +171,14 @@ func describeDeployment(src state.Source, r state.ServiceRevision, latest state.
 	if out.UpdatedAt = known(own.UpdatedAt); out.UpdatedAt == nil {
 		out.UpdatedAt = known(own.CreatedAt)
 	}
-	if r.ARN == own.RevisionARN {
+	switch r.ARN {
+	case own.RevisionARN:
 		out.FailedTasks = own.Failed
+	case own.Rollback.RevisionARN:
+		out.FailedTasks = own.Rollback.Failed
 	}
-	out.RolloutState, out.RolloutStateReason = rollout(r, own)
+	tripped := describeBreaker(own, desired).Status == types.ServiceDeploymentRollbackMonitorsStatusTriggered
+	out.RolloutState, out.RolloutStateReason = rollout(r, own, tripped)
 	return out
 }
 
@@ -179,22 +198,23 @@ func deploymentTo(src state.Source, r state.ServiceRevision, latest state.Servic
 }
 
 // rollout is how the rollout of a revision goes, in ECS's words.
-func rollout(r state.ServiceRevision, d state.ServiceDeployment) (types.DeploymentRolloutState, *string) {
+func rollout(r state.ServiceRevision, d state.ServiceDeployment, tripped bool) (types.DeploymentRolloutState, *string) {
+	say := func(format string, args ...any) *string { return ptr(fmt.Sprintf("ECS deployment "+format, args...)) }
 	back := d.Rollback.RevisionARN == r.ARN && d.RevisionARN != r.ARN
-	completed := fmt.Sprintf("ECS deployment %s completed.", r.DeploymentID)
-	switch d.Status {
-	case types.ServiceDeploymentStatusSuccessful:
-		return types.DeploymentRolloutStateCompleted, &completed
-	case types.ServiceDeploymentStatusRollbackSuccessful:
-		if back {
-			return types.DeploymentRolloutStateCompleted, &completed
+	switch {
+	case d.Status == types.ServiceDeploymentStatusSuccessful, d.Status == types.ServiceDeploymentStatusRollbackSuccessful && back:
+		return types.DeploymentRolloutStateCompleted, say("%s completed.", r.DeploymentID)
+	case underWay(d):
+		return types.DeploymentRolloutStateInProgress, say("%s in progress.", r.DeploymentID)
+	case back && d.Status != types.ServiceDeploymentStatusRollbackFailed && d.Status != types.ServiceDeploymentStatusStopped:
+		if tripped {
+			return types.DeploymentRolloutStateInProgress, say("circuit breaker: rolling back to deploymentId %s.", r.DeploymentID)
 		}
-	case types.ServiceDeploymentStatusPending, types.ServiceDeploymentStatusInProgress:
-		return types.DeploymentRolloutStateInProgress, ptr(fmt.Sprintf("ECS deployment %s in progress.", r.DeploymentID))
-	default:
-		if back && d.Status != types.ServiceDeploymentStatusRollbackFailed && d.Status != types.ServiceDeploymentStatusStopped {
-			return types.DeploymentRolloutStateInProgress, ptr(cmp.Or(d.Rollback.Reason, fmt.Sprintf("ECS deployment %s in progress.", r.DeploymentID)))
-		}
+		return types.DeploymentRolloutStateInProgress, say("%s in progress.", r.DeploymentID)
+	case tripped:
+		return types.DeploymentRolloutStateFailed, say("circuit breaker: tasks failed to start.")
+	case d.StatusReason != "":
+		return types.DeploymentRolloutStateFailed, ptr(d.StatusReason)
 	}
-	return types.DeploymentRolloutStateFailed, ptr(cmp.Or(d.StatusReason, fmt.Sprintf("ECS deployment %s failed.", r.DeploymentID)))
+	return types.DeploymentRolloutStateFailed, say("%s failed.", r.DeploymentID)
 }

@@ -2,7 +2,6 @@ package ecs
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -108,7 +107,7 @@ func (s *Server) eachProtectable(src state.Source, c state.Cluster, refs []strin
 }
 
 func protectable(t state.Task) bool {
-	return strings.HasPrefix(t.Group, "service:") && t.Last != lifecycle.Stopped
+	return t.ServiceARN != "" && t.Last != lifecycle.Stopped
 }
 
 func describeProtection(t state.Task, now time.Time) types.ProtectedTask {

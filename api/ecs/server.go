@@ -83,6 +83,11 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.DescribeServices)
 	wire.Handle(api, s.ListServices)
 	wire.Handle(api, s.ListServicesByNamespace)
+	wire.Handle(api, s.ListServiceDeployments)
+	wire.Handle(api, s.DescribeServiceDeployments)
+	wire.Handle(api, s.DescribeServiceRevisions)
+	wire.Handle(api, s.StopServiceDeployment)
+	wire.Handle(api, s.ContinueServiceDeployment)
 
 	wire.Handle(api, s.RegisterContainerInstance)
 	wire.Handle(api, s.DeregisterContainerInstance)

@@ -121,7 +121,7 @@ func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
 	if err != nil {
 		return taggedResource{}, err
 	}
-	if a.Kind == kindTask || a.Kind == kindInstance {
+	if a.Kind == kindTask || a.Kind == kindInstance || a.Kind == kindService {
 		name, _, long := strings.Cut(a.Rest, "/")
 		if !long {
 			return taggedResource{}, invalid("Long arn format must be used for tagging operations")
@@ -176,5 +176,12 @@ func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
 			state.TaskDefinitions.Put(tx, d)
 		}}, nil
 	}
-	return taggedResource{}, resourceNotFound("The specified service was not found: %s", ref)
+	service, ok := state.Services.Get(src, ref)
+	if !ok || service.Status == statusInactive {
+		return taggedResource{}, resourceNotFound("The specified service was not found: %s", ref)
+	}
+	return taggedResource{service.Tags, func(tx *state.Tx, tags []types.Tag) {
+		service.Tags = tags
+		state.Services.Put(tx, service)
+	}}, nil
 }

@@ -345,9 +345,6 @@ func (s *Server) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.Li
 		if err != nil {
 			return err
 		}
-		if deref(in.ServiceName) != "" {
-			return &types.ServiceNotFoundException{Message: ptr("Service not found.")}
-		}
 		desired := in.DesiredStatus
 		if desired == "" {
 			desired = types.DesiredStatusRunning
@@ -360,17 +357,29 @@ func (s *Server) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.Li
 			}
 			tasks, within = state.Tasks.By(r, "instance", i.ARN), i.ARN
 		}
+		serviceARN := ""
+		if deref(in.ServiceName) != "" {
+			service, err := s.service(r, in.Cluster, *in.ServiceName)
+			if err != nil {
+				return err
+			}
+			serviceARN = service.ARN
+			if deref(in.ContainerInstance) == "" {
+				tasks = state.Tasks.By(r, "service", service.ARN)
+			}
+		}
 		arns := []string{}
 		for t := range tasks { // in the order of their ARNs
 			if t.Desired == lifecycle.Status(desired) &&
 				(deref(in.Family) == "" || familyOf(t.DefinitionARN) == *in.Family) &&
 				(in.LaunchType == "" || t.LaunchType == in.LaunchType) &&
-				(deref(in.StartedBy) == "" || t.StartedBy == *in.StartedBy) {
+				(deref(in.StartedBy) == "" || t.StartedBy == *in.StartedBy) &&
+				(serviceARN == "" || t.ServiceARN == serviceARN) {
 				arns = append(arns, t.ARN)
 			}
 		}
 		out.TaskArns, out.NextToken, err = page(arns, self, pageRequest{Max: in.MaxResults, Token: in.NextToken,
-			Query: strings.Join([]string{within, string(desired), deref(in.Family), string(in.LaunchType), deref(in.StartedBy)}, "|")})
+			Query: strings.Join([]string{within, string(desired), deref(in.Family), string(in.LaunchType), deref(in.StartedBy), serviceARN}, "|")})
 		return err
 	})
 }

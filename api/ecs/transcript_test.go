@@ -35,8 +35,12 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	connect NODE             the node's agent connects
 //	disconnect NODE          it goes away
 //	impair NODE              it says that the machine is IMPAIRED, for the reason that follows
-//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [group=GROUP]
-//	                         a task is placed, with 256 CPU units and 512 MiB
+//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [desired=RUNNING] [group=GROUP] [service=NAME]
+//	                         a task is placed, with 256 CPU units and 512 MiB; of a service, it is made from what the
+//	                         service is heading for
+//	control service|deployment|revision|events CLUSTER/NAME
+//	                         control writes the members that follow into the service, its latest deployment, the
+//	                         revision that is heading for, or its history
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		now := start
@@ -89,6 +93,9 @@ func TestTranscripts(t *testing.T) {
 				return ""
 			case "task":
 				w.placeTask(t, d)
+				return ""
+			case "control":
+				w.control(t, d)
 				return ""
 			}
 			d.Fatalf(t, "unknown directive")
@@ -208,7 +215,14 @@ func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
 	d.MaybeScanArgs(t, "last", &last)
 	group := "family:" + definition
 	d.MaybeScanArgs(t, "group", &group)
+	desired := string(lifecycle.Running)
+	d.MaybeScanArgs(t, "desired", &desired)
 	arn := "arn:aws:ecs:" + region + ":" + account + ":"
+	var service, serviceARN, startedBy string
+	d.MaybeScanArgs(t, "service", &service)
+	if service != "" {
+		group, serviceARN = "service:"+service, arn+"service/"+cluster+"/"+service
+	}
 	w.put(t, func(tx *state.Tx) {
 		i, ok := state.Instances.Get(tx, arn+"container-instance/"+cluster+"/"+instance)
 		if !ok {
@@ -222,10 +236,52 @@ func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
 			n.Remaining.TCPPorts = append(n.Remaining.TCPPorts[:len(n.Remaining.TCPPorts):len(n.Remaining.TCPPorts)], held.TCPPorts...)
 			state.Nodes.Put(tx, n)
 		}
+		s, _ := state.Services.Get(tx, serviceARN)
+		latest, _ := state.ServiceDeployments.Get(tx, s.DeploymentARN)
+		if r, ok := state.ServiceRevisions.Get(tx, latest.Heading()); ok {
+			startedBy = r.DeploymentID
+		}
 		state.Tasks.Put(tx, state.Task{
+			ServiceARN: serviceARN, RevisionARN: latest.Heading(), StartedBy: startedBy,
 			ARN: arn + "task/" + cluster + "/" + id, ClusterARN: i.ClusterARN, DefinitionARN: arn + "task-definition/" + definition,
 			InstanceARN: i.ARN, NodeID: i.NodeID, Group: group, LaunchType: "EC2",
-			Reserved: held, Desired: lifecycle.Running, Last: lifecycle.Status(last), CreatedAt: start, Version: 1,
+			Reserved: held, Desired: lifecycle.Status(desired), Last: lifecycle.Status(last), CreatedAt: start, Version: 1,
 		})
+	})
+}
+
+// control writes what control would: JSON, over the record as it is.
+func (w *world) control(t testing.TB, d *datadriven.TestData) {
+	t.Helper()
+	arn := "arn:aws:ecs:" + region + ":" + account + ":service/" + d.CmdArgs[1].Key
+	read := func(record any) {
+		if err := json.Unmarshal([]byte(d.Input), record); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+	}
+	w.put(t, func(tx *state.Tx) {
+		s, ok := state.Services.Get(tx, arn)
+		if !ok {
+			d.Fatalf(t, "no service %s", arn)
+		}
+		latest, _ := state.ServiceDeployments.Get(tx, s.DeploymentARN)
+		switch d.CmdArgs[0].Key {
+		case "service":
+			read(&s)
+			state.Services.Put(tx, s)
+		case "deployment":
+			read(&latest)
+			state.ServiceDeployments.Put(tx, latest)
+		case "revision":
+			r, _ := state.ServiceRevisions.Get(tx, latest.Heading())
+			read(&r)
+			state.ServiceRevisions.Put(tx, r)
+		case "events":
+			h := state.ServiceHistory{ServiceARN: arn}
+			read(&h)
+			state.ServiceEvents.Put(tx, h)
+		default:
+			d.Fatalf(t, "control writes no %s", d.CmdArgs[0].Key)
+		}
 	})
 }
