@@ -12,14 +12,17 @@ const (
 	// leastDrain is how long a target drains at the least if nobody says that it has drained, whatever its target group's
 	// deregistration delay: a load balancer may need a moment to hear of it.
 	leastDrain = time.Second
+	// longestDrain is as long as any: an hour is what a target group can have. restingDrain is for who does not want to wait.
+	longestDrain = time.Hour
+	restingDrain = 5 * time.Second
 	// deregistrationDelay is a target group's that has no other. Application Load Balancers, "Edit target group attributes".
 	deregistrationDelay = 300 * time.Second
 )
 
 // Drains forgets a target that was deregistered, by whomever, when nothing is under way to it any more; at the latest when
 // the deregistration delay is over. A target group that no listener leads to any more drains nothing. With the last target of
-// a task that is to stop, the task is let go. Its keys are targets.
-func Drains() Controller {
+// a task that is to stop, the task is let go. None drains for longer than longest. Its keys are targets.
+func Drains(longest time.Duration) Controller {
 	return Controller{
 		Name: "drains",
 		Concerns: func(c state.Change) []string {
@@ -45,7 +48,7 @@ func Drains() Controller {
 			if ok && target.DrainingSince.IsZero() {
 				return 0, nil
 			}
-			until := target.DrainingSince.Add(max(delayOf(group), leastDrain))
+			until := target.DrainingSince.Add(min(max(delayOf(group), leastDrain), longest))
 			if ok && !target.Drained && now.Before(until) && used(tx, group.ARN) {
 				return until.Sub(now), nil
 			}

@@ -40,7 +40,12 @@ func All() []Controller { return With(Defaults) }
 
 // With are all controllers, with an operator's settings.
 func With(s Settings) []Controller {
-	return append(Reapers(s.KeepStories), Orphans(), Membership(), Deploy(s.SteadyAfter), Targets(), Drains())
+	return append(Reapers(s.KeepStories), Orphans(), Membership(), Deploy(s.SteadyAfter), Targets(), Drains(longestDrain))
+}
+
+// Resting are those that see tasks to their end and start none: of a Havn that is to go down with all that it runs.
+func Resting(s Settings) []Controller {
+	return append(Reapers(s.KeepStories), Orphans(), Membership(), Targets(), Drains(restingDrain))
 }
 
 // The loop's times.

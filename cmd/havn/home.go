@@ -135,9 +135,11 @@ func (h home) running() bool {
 
 // serverInfo is what other commands need to find the server.
 type serverInfo struct {
-	PID       int       `json:"pid"`
-	Endpoint  string    `json:"endpoint"`
-	Region    string    `json:"region"`
+	PID      int    `json:"pid"`
+	Endpoint string `json:"endpoint"`
+	Region   string `json:"region"`
+	// Rests: it understands restSignal, which would end an older Havn.
+	Rests     bool      `json:"rests"`
 	Account   string    `json:"account"`
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"startedAt"`

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	}
 	s.info = serverInfo{
 		PID: os.Getpid(), Endpoint: "http://" + reachable(listener.Addr().String()), Region: c.region, Account: c.account,
-		Version: version, StartedAt: time.Now(), Flags: c.given,
+		Version: version, StartedAt: time.Now(), Flags: c.given, Rests: true,
 	}
 
 	// The node's engine and the state start side by side; neither needs the other.
@@ -100,7 +101,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	s.run("expiry of logs", expire.New(store, events, log).Run)
 	logsServer := logs.NewServer(logs.Config{Store: store, Events: events, Region: c.region, Account: c.account})
 	handler, dispatcher := c.handler(s.info, store, logsServer, keys, log)
-	s.run("controllers", control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: control.With(control.Settings{KeepStories: c.keepStories, SteadyAfter: c.steadyAfter})}).Run)
+	s.run("controllers", func(ctx context.Context) error { return c.control(ctx, store, log) })
 	s.run("dispatch", dispatcher.Run)
 	if err := s.balance(c, store); err != nil {
 		return s, err
@@ -146,6 +147,30 @@ func (s *server) balance(c upConfig, store *state.Store) error {
 	}
 	s.run("load balancers", balance.New(balance.Config{Store: store, Log: s.log, Gauges: &load.Gauges{}, Outside: outside}).Run)
 	return nil
+}
+
+// control runs the controllers; once this process is told to rest, only those that start nothing.
+func (c upConfig) control(ctx context.Context, store *state.Store, log *slog.Logger) error {
+	settings := control.Settings{KeepStories: c.keepStories, SteadyAfter: c.steadyAfter}
+	run := func(ctx context.Context, controllers []control.Controller) error {
+		return control.NewLoop(control.Config{Store: store, Log: log, Seed: uint64(time.Now().UnixNano()), Controllers: controllers}).Run(ctx)
+	}
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, restSignal)
+	defer signal.Stop(told)
+	awake, rest := context.WithCancel(ctx)
+	defer rest()
+	ended := make(chan error, 1)
+	go func() { ended <- run(awake, control.With(settings)) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-told:
+		log.Info("services rest: their tasks are not replaced any more")
+		rest()
+		<-ended
+		return run(ctx, control.Resting(settings))
+	}
 }
 
 // awaitNode returns when the state says that this machine's node is connected, which its agent knows a little earlier.
