@@ -31,7 +31,7 @@ func (s *sockets) claim(t *route.Table) (own []netip.Addr) {
 	inUse := map[netip.Addr]bool{}
 	for _, l := range t.Balancers {
 		a, err := netip.ParseAddr(l.Address)
-		if err == nil && s.claims[a] == nil && s.moves[l.ARN] == (netip.Addr{}) {
+		if err == nil && s.claims[a] == nil && !s.moves[l.ARN].IsValid() {
 			if claim, err := net.Listen("unix", claimed(a)); err == nil {
 				s.claims[a] = claim
 			}
@@ -41,7 +41,7 @@ func (s *sockets) claim(t *route.Table) (own []netip.Addr) {
 			own = append(own, a)
 			inUse[a] = true
 			delete(s.moves, l.ARN)
-		case s.moves[l.ARN] == (netip.Addr{}):
+		case !s.moves[l.ARN].IsValid():
 			if to, ok := s.another(); ok {
 				s.moves[l.ARN] = to
 				s.b.reports.move(l.ARN, l.Address, to.String())
@@ -97,6 +97,9 @@ func (s *sockets) states(t *route.Table, wanted map[endpoint][]*route.Listener) 
 	}
 	all := map[string]elb.LoadBalancerState{}
 	for _, l := range t.Balancers {
+		if s.moves[l.ARN].IsValid() {
+			continue // it is told when its own address is listened on, too
+		}
 		code := elb.LoadBalancerStateEnumActive
 		reasons := failed[l.ARN]
 		switch {

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +23,20 @@ import (
 	"havn/balance/route"
 	"havn/state"
 )
+
+// TestMain demands that every data plane that has ended has left nothing running.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(stack, "havn/balance.(*") {
+			fmt.Fprintf(os.Stderr, "left running:\n%s\n", stack)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // world is a data plane over a state of its own.
 type world struct {

@@ -54,7 +54,7 @@ type LoadBalancer struct {
 	Tags                  []elb.Tag              `json:",omitempty"`
 	CreatedAt             time.Time
 	// Address is the loopback address (127.18.0.0/16) that is this load balancer's own on the machine that it runs on.
-	// No two have the same.
+	// No two have the same. Balance writes it, too, where there is none, or another Havn on the machine uses it.
 	Address string
 
 	// State is whether its listeners listen. Writer: balance.
