@@ -38,6 +38,7 @@ var mayImport = map[string]struct {
 	"rollout":           {nil, "pure: how many and of which version is decided on values alone"},
 	"balance/route":     {[]string{"state"}, "pure: records in, a table out"},
 	"balance/load":      {nil, "counts; it knows no target but by its key"},
+	"balance/proxy":     {[]string{"balance/route", "balance/load"}, "speaks HTTP; which target, route decides"},
 	"balance/sslpolicy": {nil, "pure: tables of AWS's"},
 	"balance":           {[]string{"state", "balance/route", "balance/load", "balance/sslpolicy", "ports"}, "follows the state, and writes there what it sees; HTTP is given to it"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},

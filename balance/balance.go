@@ -36,6 +36,8 @@ type HTTP interface {
 	// gone. Where Serve sends to a target, it counts that with load.Gauge.Begin, whose question is whether table()
 	// is still the one that the target was chosen from.
 	Serve(conn net.Conn, table func() *route.Table, listenerARN string)
+	// Follow closes idle connections to targets that a table, which has just been put in force, sends nothing to.
+	Follow(t *route.Table)
 }
 
 // Balance is the data plane.
@@ -109,6 +111,9 @@ func (b *Balance) work(ctx context.Context, changed <-chan struct{}, s *sockets,
 			var t *route.Table
 			b.Store.View(func(r *state.Reader) { t = route.Build(r) })
 			b.table.Store(t) // before d looks at gauges
+			if b.HTTP != nil {
+				b.HTTP.Follow(t)
+			}
 			b.tls.keep(t)
 			health.follow(t)
 			d.follow(t, time.Now())

@@ -59,6 +59,9 @@ func (names) Serve(conn net.Conn, table func() *route.Table, listener string) {
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }
 
+// Follow has nothing to close.
+func (names) Follow(*route.Table) {}
+
 func newStore(t *testing.T) *state.Store {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -52,7 +52,7 @@ func Build(r *state.Reader) *Table {
 		made.Rules = append(made.Rules, Rule{Action: t.action(l.DefaultActions)})
 		t.Listeners[l.ARN] = made
 	}
-	return t
+	return t.Ready()
 }
 
 // action is the last of a rule's actions; those before it authenticate, which is refused where rules are made.

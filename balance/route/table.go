@@ -28,6 +28,7 @@ type Listener struct {
 	Rules        []Rule
 	Certificates []state.Certificate // the default one first; without those that are gone or have no key
 	Record       state.Listener
+	Settings     Settings
 }
 
 // Rule is what is done with the requests that it meets.
@@ -37,6 +38,9 @@ type Rule struct {
 	Conditions []elb.RuleCondition
 	Action     Action
 	Transforms []elb.RuleTransform
+
+	conditions []condition
+	transforms []transform
 }
 
 // Action is what is done. One of its members is there.
@@ -50,6 +54,8 @@ type Action struct {
 type Forward struct {
 	Groups     []Weighted
 	Stickiness time.Duration // of the choice of a group; zero = none
+
+	total int64 // of the weights
 }
 
 // Weighted is a group with its weight.
@@ -65,6 +71,16 @@ type Group struct {
 	Targets []Target
 	// Used: a listener leads to it, so its targets are probed.
 	Used bool
+
+	// Open are the indexes of the targets that get new requests: the healthy ones, or, if too few are, all that are not
+	// draining.
+	Open       []int
+	Algorithm  Algorithm
+	SlowStart  time.Duration
+	Stickiness Stickiness
+	Mark       uint64 // of its ARN
+
+	marks map[uint64]int // of Open, if it is sticky
 }
 
 // Target is where requests can go.

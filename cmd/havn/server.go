@@ -19,6 +19,7 @@ import (
 	"havn/api/sts"
 	"havn/balance"
 	"havn/balance/load"
+	"havn/balance/proxy"
 	"havn/control"
 	"havn/dispatch"
 	"havn/expire"
@@ -145,7 +146,9 @@ func (s *server) balance(c upConfig, store *state.Store) error {
 	if err != nil {
 		return err
 	}
-	s.run("load balancers", balance.New(balance.Config{Store: store, Log: s.log, Gauges: &load.Gauges{}, Outside: outside}).Run)
+	gauges := &load.Gauges{}
+	http := proxy.New(proxy.Config{Gauges: gauges, Log: s.log})
+	s.run("load balancers", balance.New(balance.Config{Store: store, Log: s.log, HTTP: http, Gauges: gauges, Outside: outside}).Run)
 	return nil
 }
 
