@@ -29,6 +29,8 @@ var (
 		Index[Target]{"target group", func(t Target) []string { return []string{t.TargetGroupARN} }},
 		Index[Target]{"task", func(t Target) []string { return ifAny(t.TaskARN) }})
 
+	BalancerLedgers = NewTable("balancer-ledger", 1, func(BalancerLedger) string { return BalancerLedgerKey })
+
 	Certificates = NewTable("certificate", 1, func(c Certificate) string { return c.ARN })
 )
 
@@ -37,6 +39,16 @@ func ifAny(value string) []string {
 		return nil
 	}
 	return []string{value}
+}
+
+// BalancerLedgerKey is the key of the one BalancerLedger.
+const BalancerLedgerKey = "all"
+
+// BalancerLedger counts what api/elbv2 made, changed and removed. It is where rivals meet: whether a name, a port, a
+// priority or an address is free, and whether a target group is in use, is seen in a set, which no transaction guards.
+// So each that decides upon such a set writes this, too. Writer: api/elbv2.
+type BalancerLedger struct {
+	Changes int64
 }
 
 // LoadBalancer is an entry for traffic. Writer: api/elbv2, but for State.

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
@@ -73,6 +74,17 @@ func newLogs() *wire.API {
 	shapes := *logsShapes
 	shapes.Rules = nil
 	return &wire.API{Name: "logs", Dialect: wire.AWSJSON, Target: "Logs_20140328", Operations: logsOperations, Shapes: &shapes}
+}
+
+// newELB has no limits, as newLogs has none.
+func newELB() *wire.API {
+	shapes := *elbShapes
+	shapes.Rules = nil
+	return &wire.API{
+		Name: "elasticloadbalancing", Dialect: wire.Query, Version: "2015-12-01",
+		Namespace:  "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+		Operations: elbOperations, Shapes: &shapes,
+	}
 }
 
 func newServer(apis ...*wire.API) *wire.Server {
@@ -127,7 +139,13 @@ var services = []service{
 	{"ecs", newECS, ecsOperations, func(d doer) reflect.Value { return reflect.ValueOf(ecs.NewFromConfig(config(d))) }},
 	{"sts", newSTS, stsOperations, func(d doer) reflect.Value { return reflect.ValueOf(sts.NewFromConfig(config(d))) }},
 	{"cloudwatchlogs", newLogs, withoutStreams(logsOperations), func(d doer) reflect.Value { return reflect.ValueOf(cloudwatchlogs.NewFromConfig(config(d))) }},
+	{"elasticloadbalancingv2", newELB, elbOperations, func(d doer) reflect.Value {
+		return reflect.ValueOf(elasticloadbalancingv2.NewFromConfig(config(d)))
+	}},
 }
+
+// withoutResponses are the services whose modules have no response fixtures.
+var withoutResponses = []string{"sts", "elasticloadbalancingv2"}
 
 // withoutStreams are the operations whose answers do not go on: the SDK has no fixtures of the others.
 func withoutStreams(operations []string) []string {
@@ -362,7 +380,7 @@ func answering(status int, body string) doer {
 
 func TestEveryResponseFixtureIsWrittenAsTheSDKReadsIt(t *testing.T) {
 	for _, s := range services {
-		if s.name != "sts" { // which has no response fixtures
+		if !slices.Contains(withoutResponses, s.name) {
 			t.Run(s.name, s.testResponses)
 		}
 	}
@@ -410,7 +428,7 @@ func (s service) testResponses(t *testing.T) {
 
 func TestEveryErrorFixtureComesBackAsTheSameException(t *testing.T) {
 	for _, s := range services {
-		if s.name != "sts" {
+		if !slices.Contains(withoutResponses, s.name) {
 			t.Run(s.name, s.testErrors)
 		}
 	}

@@ -269,14 +269,13 @@ func (query) encode(b []byte, op *operation, out reflect.Value, requestID string
 	b = append(b, `Response xmlns="`...)
 	b = appendXMLText(b, op.api.Namespace)
 	b = append(b, `">`...)
-	if len(op.output.fields) > 0 {
-		var err error
-		b = appendTag(b, "<", op.name+"Result")
-		if b, err = appendXMLStruct(b, op.output, out); err != nil {
-			return b, err
-		}
-		b = appendTag(b, "</", op.name+"Result")
+	// The result is there when it is empty, too: the SDK looks for it (ELBv2's DeleteRule).
+	b = appendTag(b, "<", op.name+"Result")
+	b, err := appendXMLStruct(b, op.output, out)
+	if err != nil {
+		return b, err
 	}
+	b = appendTag(b, "</", op.name+"Result")
 	b = append(b, "<ResponseMetadata>"...)
 	b = appendXMLElement(b, "RequestId", requestID)
 	b = append(b, "</ResponseMetadata></"...)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"havn/api/ecs"
+	"havn/api/elbv2"
 	"havn/api/logs"
 	"havn/api/sts"
 	"havn/balance"
@@ -277,8 +278,9 @@ func (c upConfig) handler(info serverInfo, store *state.Store, logsServer *logs.
 		Store: store, Region: c.region, Account: c.account,
 		PollEndpoint: wire.Endpoint, // a node polls where it found us
 	})
+	elbServer := elbv2.NewServer(elbv2.Config{Store: store, Region: c.region, Account: c.account})
 	aws := wire.NewServer(wire.Config{
-		APIs:        []*wire.API{ecsServer.API(), logsServer.API(), sts.API()},
+		APIs:        []*wire.API{ecsServer.API(), elbServer.API(), logsServer.API(), sts.API()},
 		Credentials: lookup, Region: c.region, Account: c.account, Log: log,
 		Fallback: http.HandlerFunc(notAWS(info)),
 	})

@@ -18,9 +18,11 @@ var tables = []struct{ service, pkg, prefix, file string }{
 	{"ecs", "", "", "../../api/ecs/shapes_gen.go"},
 	{"sts", "", "", "../../api/sts/shapes_gen.go"},
 	{"cloudwatchlogs", "logs", "", "../../api/logs/shapes_gen.go"},
+	{"elasticloadbalancingv2", "elbv2", "", "../../api/elbv2/shapes_gen.go"},
 	{"ecs", "wire_test", "ecs", "../ecs_gen_test.go"},
 	{"sts", "wire_test", "sts", "../sts_gen_test.go"},
 	{"cloudwatchlogs", "wire_test", "logs", "../logs_gen_test.go"},
+	{"elasticloadbalancingv2", "wire_test", "elb", "../elb_gen_test.go"},
 }
 
 func TestTablesAreThoseOfTheSDKInGoMod(t *testing.T) {
@@ -71,8 +73,11 @@ func (p *smithyModel) reach(id string, into map[string]bool) {
 
 func readModel(t *testing.T, service string) *smithyModel {
 	file := service
-	if service == "cloudwatchlogs" {
-		file = "cloudwatch-logs" // the SDK's name is that of the model's namespace
+	switch service { // the SDK's name is that of the model's namespace
+	case "cloudwatchlogs":
+		file = "cloudwatch-logs"
+	case "elasticloadbalancingv2":
+		file = "elastic-load-balancing-v2"
 	}
 	text, err := os.ReadFile(filepath.Join(models, file+".json"))
 	if err != nil {
@@ -86,7 +91,7 @@ func readModel(t *testing.T, service string) *smithyModel {
 }
 
 func TestTablesAgreeWithThePublishedModel(t *testing.T) {
-	for _, service := range []string{"ecs", "sts", "cloudwatchlogs"} {
+	for _, service := range []string{"ecs", "sts", "cloudwatchlogs", "elasticloadbalancingv2"} {
 		t.Run(service, func(t *testing.T) {
 			published := readModel(t, service)
 			dir, err := moduleDir(modules + service)
@@ -190,7 +195,7 @@ func (p *smithyModel) check(t *testing.T, service string, m *module) {
 
 // The legal values of an enum are not in the tables: the SDK's types list them.
 func TestEnumsAgreeWithThePublishedModel(t *testing.T) {
-	for _, service := range []string{"ecs", "cloudwatchlogs"} { // STS has none
+	for _, service := range []string{"ecs", "cloudwatchlogs", "elasticloadbalancingv2"} { // STS has none
 		t.Run(service, func(t *testing.T) {
 			published := readModel(t, service)
 			dir, err := moduleDir(modules + service)
