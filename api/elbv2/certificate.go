@@ -56,7 +56,7 @@ func (s *Server) setSecurity(tx *state.Tx, l *state.Listener, in listenerInput) 
 	if l.SSLPolicy == "" {
 		l.SSLPolicy = sslpolicy.Default
 	}
-	if _, ok := sslpolicy.Find(l.SSLPolicy); !ok {
+	if _, ok := sslpolicy.Get(l.SSLPolicy); !ok {
 		return policyNotFound(l.SSLPolicy)
 	}
 	if in.alpn != nil {
