@@ -64,7 +64,9 @@ func TestTranscripts(t *testing.T) {
 				})
 				return ""
 			case "instance":
-				w.update(t, func(tx *state.Tx) { state.Nodes.Put(tx, state.Node{ID: "node-" + arg[0].Key, EC2InstanceID: arg[0].Key}) })
+				w.update(t, func(tx *state.Tx) {
+					state.Nodes.Put(tx, state.Node{ID: "node-" + arg[0].Key, EC2InstanceID: arg[0].Key})
+				})
 				return ""
 			case "certificate":
 				w.update(t, func(tx *state.Tx) {
