@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"havn/lifecycle"
 	"havn/placement"
 	"havn/rollout"
 	"havn/state"
@@ -149,6 +150,7 @@ func (w *writer) place(s rollout.Start, count int) (placed []state.Task, refused
 			return nil, nil, err
 		}
 	}
+	placement.Provide(asks, w.revision(s.Revision).CapacityProviderStrategy, w.provided(s.Revision))
 	h := fnv.New64a()
 	fmt.Fprint(h, w.service.ARN, w.deployment.Steps)
 	switch {
@@ -161,6 +163,17 @@ func (w *writer) place(s rollout.Start, count int) (placed []state.Task, refused
 		placed, refused = placement.Place(w.tx, w.service.ClusterARN, h.Sum64(), asks)
 	}
 	return placed, refused, err
+}
+
+// provided is how many tasks of a revision each capacity provider has.
+func (w *writer) provided(revision string) map[string]int {
+	count := map[string]int{}
+	for t := range state.Tasks.By(w.tx, "unstopped of service", w.service.ARN) {
+		if t.RevisionARN == revision && t.Desired != lifecycle.Stopped {
+			count[t.CapacityProvider]++
+		}
+	}
+	return count
 }
 
 // ask is one more task of a revision.

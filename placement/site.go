@@ -60,12 +60,4 @@ func PlaceIn(tx *state.Tx, clusterARN, zone string, seed uint64, asks []Ask) (pl
 }
 
 // ZoneOf is the availability zone of a container instance; empty if it says none.
-func ZoneOf(i state.Instance, n state.Node) string {
-	zone := ""
-	for _, a := range slices.Concat(plain(n.Attributes), plain(i.Attributes)) {
-		if a.Name == Zone {
-			zone = a.Value
-		}
-	}
-	return zone
-}
+func ZoneOf(i state.Instance, n state.Node) string { return attribute(i, n, Zone) }

@@ -49,6 +49,8 @@ var (
 		Index[Task]{"unstopped on node", func(t Task) []string { return unstopped(t, t.NodeID) }},
 		Index[Task]{"desired in cluster", func(t Task) []string { return []string{t.ClusterARN + "|" + string(t.Desired)} }})
 
+	CapacityProviders = NewTable("capacity-provider", 1, func(p CapacityProvider) string { return p.ARN })
+
 	Nodes = NewTable("node", 1, func(n Node) string { return n.ID })
 
 	Instances = NewTable("container-instance", 1, func(i Instance) string { return i.ARN },
@@ -88,6 +90,18 @@ type Cluster struct {
 	Tags                            []types.Tag                          `json:",omitempty"`
 	CreatedAt                       time.Time
 	DeletedAt                       time.Time `json:",omitzero"`
+}
+
+// CapacityProvider is a name for some of the machines. Writer: api/ecs, which deletes it too.
+type CapacityProvider struct {
+	ARN  string
+	Name string
+	// Group is what was said of the Auto Scaling group, of which there is none here.
+	Group        types.AutoScalingGroupProvider
+	Tags         []types.Tag                        `json:",omitempty"`
+	Update       types.CapacityProviderUpdateStatus `json:",omitempty"` // how its last change went
+	UpdateReason string                             `json:",omitempty"`
+	CreatedAt    time.Time
 }
 
 // Family numbers the revisions of a task definition. Numbers are never used twice. Writer: api/ecs.
@@ -139,6 +153,7 @@ type Task struct {
 	Group             string
 	StartedBy         string `json:",omitempty"`
 	LaunchType        types.LaunchType
+	CapacityProvider  string             `json:",omitempty"` // the name of the one that it is for; empty = of none
 	Overrides         types.TaskOverride `json:",omitzero"`
 	EnableManagedTags bool               `json:",omitempty"`
 	ReferenceID       string             `json:",omitempty"`

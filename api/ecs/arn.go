@@ -19,6 +19,7 @@ const (
 	kindService    = "service"
 	kindDeployment = "service-deployment"
 	kindRevision   = "service-revision"
+	kindProvider   = "capacity-provider"
 )
 
 // defaultCluster is meant where a request names no cluster.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"havn/placement"
 	"havn/state"
 )
 
@@ -37,6 +38,9 @@ var (
 
 // reservedAttribute: set by agents and by the control plane only.
 func reservedAttribute(name string) bool {
+	if name == placement.ProviderAttribute {
+		return false // which machines a capacity provider has is their owner's to say
+	}
 	for _, prefix := range []string{"ecs.", "com.amazonaws.", "havn."} {
 		if strings.HasPrefix(name, prefix) {
 			return true

@@ -14,9 +14,6 @@ import (
 	"havn/wire"
 )
 
-// maxStrategyItems is how many capacity providers a strategy may name.
-const maxStrategyItems = 20
-
 // CreateCluster makes a cluster, or answers with the ACTIVE one of that name as it is. An INACTIVE one is
 // made anew.
 func (s *Server) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error) {
@@ -36,11 +33,12 @@ func (s *Server) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) 
 	if err := checkClusterConfiguration(in.Configuration); err != nil {
 		return nil, err
 	}
-	if err := checkCapacityProviders(in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {
-		return nil, err
-	}
 	out := &ecs.CreateClusterOutput{}
 	err = s.Store.Update(ctx, func(tx *state.Tx) error {
+		providers, err := s.checkCapacityProviders(tx, in.CapacityProviders, in.DefaultCapacityProviderStrategy)
+		if err != nil {
+			return err
+		}
 		c, ok := state.Clusters.Get(tx, s.clusterARN(name))
 		if !ok || c.Status != statusActive {
 			c = state.Cluster{
@@ -50,7 +48,7 @@ func (s *Server) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) 
 				Settings:                        s.clusterSettings(tx, ctx, in.Settings),
 				Configuration:                   in.Configuration,
 				ServiceConnectDefaults:          serviceConnectDefaults(in.ServiceConnectDefaults),
-				CapacityProviders:               in.CapacityProviders,
+				CapacityProviders:               providers,
 				DefaultCapacityProviderStrategy: in.DefaultCapacityProviderStrategy,
 				Tags:                            in.Tags,
 				CreatedAt:                       wire.Now(ctx),
@@ -146,14 +144,20 @@ func (s *Server) UpdateClusterSettings(ctx context.Context, in *ecs.UpdateCluste
 	return &ecs.UpdateClusterSettingsOutput{Cluster: c}, err
 }
 
-// PutClusterCapacityProviders replaces the capacity providers of a cluster and its default strategy. No
-// task runs on one yet, so each can be taken away.
+// PutClusterCapacityProviders replaces the capacity providers of a cluster and its default strategy. One that tasks or
+// services use stays.
 func (s *Server) PutClusterCapacityProviders(ctx context.Context, in *ecs.PutClusterCapacityProvidersInput) (*ecs.PutClusterCapacityProvidersOutput, error) {
-	if err := checkCapacityProviders(in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {
-		return nil, err
-	}
-	c, err := s.changeCluster(ctx, in.Cluster, func(_ *state.Tx, c *state.Cluster) error {
-		c.CapacityProviders = in.CapacityProviders
+	c, err := s.changeCluster(ctx, in.Cluster, func(tx *state.Tx, c *state.Cluster) error {
+		providers, err := s.checkCapacityProviders(tx, in.CapacityProviders, in.DefaultCapacityProviderStrategy)
+		if err != nil {
+			return err
+		}
+		for _, name := range c.CapacityProviders {
+			if !slices.Contains(providers, name) && providerInUse(tx, c.ARN, name) {
+				return &types.ResourceInUseException{Message: ptr("The specified capacity provider is in use and cannot be removed.")}
+			}
+		}
+		c.CapacityProviders = providers
 		c.DefaultCapacityProviderStrategy = in.DefaultCapacityProviderStrategy
 		return nil
 	})
@@ -382,43 +386,6 @@ func serviceConnectDefaults(in *types.ClusterServiceConnectDefaultsRequest) *typ
 		return nil
 	}
 	return &types.ClusterServiceConnectDefaults{Namespace: in.Namespace}
-}
-
-// checkCapacityProviders checks the capacity providers of a cluster, and a strategy of some of them. There
-// are none yet but Fargate's two.
-func checkCapacityProviders(providers []string, strategy []types.CapacityProviderStrategyItem) error {
-	for i, p := range providers {
-		if p != "FARGATE" && p != "FARGATE_SPOT" {
-			return invalid("The specified capacity provider '%s' was not found. Specify a valid capacity provider and try again.", p)
-		}
-		if slices.Contains(providers[:i], p) {
-			return invalid("Capacity provider '%s' is specified more than once.", p)
-		}
-	}
-	if len(strategy) > maxStrategyItems {
-		return invalid("A capacity provider strategy can have at most %d items.", maxStrategyItems)
-	}
-	bases, weighted := 0, len(strategy) == 0
-	for i, item := range strategy {
-		name := deref(item.CapacityProvider)
-		if !slices.Contains(providers, name) {
-			return invalid("The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster. Associate the capacity provider with the cluster and try again.")
-		}
-		if slices.ContainsFunc(strategy[:i], func(o types.CapacityProviderStrategyItem) bool { return deref(o.CapacityProvider) == name }) {
-			return invalid("Capacity provider '%s' is specified more than once.", name)
-		}
-		if item.Base > 0 {
-			bases++
-		}
-		weighted = weighted || item.Weight > 0
-	}
-	if bases > 1 {
-		return invalid("Only one capacity provider in a strategy can have a base.")
-	}
-	if !weighted {
-		return invalid("A capacity provider strategy must have at least one capacity provider with a weight greater than zero.")
-	}
-	return nil
 }
 
 // listed is the list, never nil: ECS prints an empty one.

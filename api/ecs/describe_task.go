@@ -24,6 +24,7 @@ func describeTask(src state.Source, t state.Task, include []types.TaskField) typ
 		Attachments:          []types.Attachment{},
 		Attributes:           cpuArchitecture(n),
 		AvailabilityZone:     present(attributeValue(n.Attributes, attributeZone)),
+		CapacityProviderName: present(t.CapacityProvider),
 		ClusterArn:           ptr(t.ClusterARN),
 		Connectivity:         connectivity,
 		ConnectivityAt:       known(connectivityAt),

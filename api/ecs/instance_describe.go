@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/lifecycle"
+	"havn/placement"
 	"havn/state"
 )
 
@@ -18,6 +19,7 @@ func describeInstance(src state.Source, i state.Instance, include []types.Contai
 		AgentConnected:       n.Connected && i.Status != statusInactive,
 		Attachments:          []types.Attachment{},
 		Attributes:           instanceAttributes(i, n),
+		CapacityProviderName: present(placement.ProviderOf(i, n)),
 		ContainerInstanceArn: ptr(i.ARN),
 		Ec2InstanceId:        present(n.EC2InstanceID),
 		PendingTasksCount:    pending,

@@ -197,6 +197,9 @@ var actedOnInRun = paths(`
 	containerInstances
 	count
 	clientToken
+	capacityProviderStrategy.capacityProvider
+	capacityProviderStrategy.base
+	capacityProviderStrategy.weight
 	enableECSManagedTags
 	group
 	launchType
@@ -227,9 +230,8 @@ var actedOnInRun = paths(`
 
 // refusedInRun are the members of RunTask and StartTask that are not, and why.
 var refusedInRun = map[string]string{
-	"capacityProviderStrategy": "FARGATE and FARGATE_SPOT are to come",
-	"enableExecuteCommand":     "ECS Exec is to come",
-	"networkConfiguration":     "awsvpc is to come",
+	"enableExecuteCommand": "ECS Exec is to come",
+	"networkConfiguration": "awsvpc is to come",
 	"overrides.containerOverrides.resourceRequirements.sharingStrategy": "of AWS's Managed Instances",
 	"overrides.ephemeralStorage":                                        "of FARGATE, which is to come",
 	"overrides.inferenceAcceleratorOverrides":                           "AWS has ended Elastic Inference",
@@ -245,12 +247,15 @@ var restrictedInRun = map[string][]string{
 // notesInRun and notesOnOperations say the same of RunTask and StartTask, and of whole operations.
 var (
 	notesInRun = map[string]string{
-		"overrides.executionRoleArn": "as executionRoleArn of the task definition",
-		"launchType":                 "EC2; RunTask without one is refused in a cluster that has a default capacity provider strategy",
+		"overrides.executionRoleArn":                "as executionRoleArn of the task definition",
+		"launchType":                                "EC2; RunTask without one is refused in a cluster whose default capacity provider strategy is Fargate's",
+		"capacityProviderStrategy.capacityProvider": "one of Auto Scaling groups; FARGATE and FARGATE_SPOT are to come and are refused",
 	}
 	notesOnOperations = map[string]string{
 		"CreateCluster":               "as PutClusterCapacityProviders, for the capacity providers that it is given",
-		"PutClusterCapacityProviders": "checks, stores and describes FARGATE and FARGATE_SPOT; no task runs on them yet, so RunTask without a launch type is refused in a cluster that has a default capacity provider strategy",
+		"PutClusterCapacityProviders": "FARGATE and FARGATE_SPOT are stored and described; no task runs on them yet, so RunTask without a launch type is refused in a cluster that has them as its default capacity provider strategy",
+		"CreateCapacityProvider":      "autoScalingGroupProvider with any ARN; its machines are the container instances with the attribute havn.capacity-provider (`havn up --capacity-provider NAME`, or PutAttributes). Havn makes no machines: managedScaling and managedTerminationProtection ENABLED, and managedInstancesProvider, are refused; managedDraining is stored, as nothing takes a machine away",
+		"UpdateCapacityProvider":      "as CreateCapacityProvider",
 	}
 )
 
@@ -301,18 +306,22 @@ func refuseUnsupported(members []string) error {
 	return unsupported("Havn cannot run this yet, because its nodes cannot act on: %s. See docs/coverage.md.", strings.Join(members, ", "))
 }
 
-// refuseDefaultStrategy refuses a RunTask that leaves it to the cluster where its tasks run, where the cluster
-// has capacity providers for that. ECS would use them; a container instance is not what they stand for.
-func refuseDefaultStrategy(c state.Cluster, in *ecs.RunTaskInput) error {
-	if in.LaunchType != "" || len(in.CapacityProviderStrategy) > 0 || len(c.DefaultCapacityProviderStrategy) == 0 {
-		return nil
-	}
+// refuseFargate refuses a capacity provider strategy of Fargate's: a container instance is not what it stands for.
+func refuseFargate(c state.Cluster, strategy []types.CapacityProviderStrategyItem, byDefault bool) error {
 	var items []string
-	for _, item := range c.DefaultCapacityProviderStrategy {
+	cloud := false
+	for _, item := range strategy {
+		cloud = cloud || slices.Contains(fargate, deref(item.CapacityProvider))
 		items = append(items, fmt.Sprintf("%s (weight %d, base %d)", deref(item.CapacityProvider), item.Weight, item.Base))
 	}
-	return unsupported("Havn cannot run this yet, because it would run on the default capacity provider strategy of the cluster %s: %s. "+
-		"To run it on the cluster's container instances, ask for the launch type EC2 (--launch-type EC2).", c.Name, strings.Join(items, ", "))
+	switch {
+	case !cloud:
+		return nil
+	case byDefault:
+		return unsupported("Havn cannot run this yet, because it would run on the default capacity provider strategy of the cluster %s: %s. "+
+			"To run it on the cluster's container instances, ask for the launch type EC2 (--launch-type EC2).", c.Name, strings.Join(items, ", "))
+	}
+	return unsupported("Havn cannot run this yet, because its nodes cannot act on: capacityProviderStrategy of %s. See docs/coverage.md.", strings.Join(items, ", "))
 }
 
 func unsupportedMembers(v reflect.Value, acted map[string]bool, restricted map[string][]string) []string {

@@ -19,6 +19,9 @@ var actedOnInService = paths(`
 	clientToken
 	taskDefinition
 	desiredCount
+	capacityProviderStrategy.capacityProvider
+	capacityProviderStrategy.base
+	capacityProviderStrategy.weight
 	launchType
 	schedulingStrategy
 	deploymentController.type
@@ -71,7 +74,6 @@ var descriptiveInService = map[string]string{
 
 // refusedInService are the members that are not acted on, and why.
 var refusedInService = map[string]string{
-	"capacityProviderStrategy":       "capacity providers are to come",
 	"deploymentConfiguration.alarms": "metrics are to come; alarms that are not enabled are kept and described",
 	"enableExecuteCommand":           "ECS Exec is to come",
 	"gatewayConnectors":              "Service Gateway is of AWS's own",
@@ -92,10 +94,11 @@ var restrictedInService = map[string][]string{
 
 // notesInService say in docs/coverage.md how a member is acted on, where that is not plain.
 var notesInService = map[string]string{
-	"service":                   "of UpdateService",
-	"forceNewDeployment":        "of UpdateService",
-	"launchType":                "EC2; CreateService without one is refused in a cluster that has a default capacity provider strategy",
-	"deploymentController.type": "ECS, EXTERNAL; CODE_DEPLOY is refused; it cannot be changed",
+	"service":            "of UpdateService",
+	"forceNewDeployment": "of UpdateService",
+	"launchType":         "EC2; CreateService without one is refused in a cluster whose default capacity provider strategy is Fargate's",
+	"capacityProviderStrategy.capacityProvider":            "one of Auto Scaling groups; FARGATE and FARGATE_SPOT are to come and are refused",
+	"deploymentController.type":                            "ECS, EXTERNAL; CODE_DEPLOY is refused; it cannot be changed",
 	"deploymentConfiguration.lifecycleHooks.hookTargetArn": "an http:// or https:// URL of a hook of Havn's own; a Lambda function's ARN is refused",
 }
 

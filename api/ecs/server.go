@@ -59,6 +59,11 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.PutClusterCapacityProviders)
 	wire.Handle(api, s.DeleteCluster)
 
+	wire.Handle(api, s.CreateCapacityProvider)
+	wire.Handle(api, s.DescribeCapacityProviders)
+	wire.Handle(api, s.UpdateCapacityProvider)
+	wire.Handle(api, s.DeleteCapacityProvider)
+
 	wire.Handle(api, s.RegisterTaskDefinition)
 	wire.Handle(api, s.DescribeTaskDefinition)
 	wire.Handle(api, s.ListTaskDefinitions)

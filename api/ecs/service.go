@@ -118,8 +118,11 @@ func (s *Server) newService(ctx context.Context, src state.Source, c state.Clust
 	if revision.LaunchType == "" {
 		revision.LaunchType = types.LaunchTypeEc2
 	}
+	if service.Controller == types.DeploymentControllerTypeExternal {
+		revision.CapacityProviderStrategy = in.CapacityProviderStrategy // for checkExternal to refuse
+	}
 	if service.Controller == types.DeploymentControllerTypeEcs {
-		if err := refuseServiceOnProviders(c, in); err != nil {
+		if err := capacityOf(c, service, &revision, in.LaunchType, in.CapacityProviderStrategy); err != nil {
 			return service, revision, err
 		}
 		if revision.DefinitionARN, err = s.definitionFor(src, in.TaskDefinition); err != nil {
@@ -131,6 +134,22 @@ func (s *Server) newService(ctx context.Context, src state.Source, c state.Clust
 		service.Rebalancing = types.AvailabilityZoneRebalancingEnabled
 	}
 	return service, revision, s.checkService(src, service, revision)
+}
+
+// capacityOf decides where a revision's tasks run: by a capacity provider strategy, or on any container instance.
+func capacityOf(c state.Cluster, service state.Service, r *state.ServiceRevision, launch types.LaunchType, asked []types.CapacityProviderStrategyItem) error {
+	if service.Scheduling == types.SchedulingStrategyDaemon && len(asked) == 0 {
+		launch = types.LaunchTypeEc2 // one on each, whatever the cluster's strategy
+	}
+	strategy, err := strategyFor(c, launch, asked)
+	if err != nil {
+		return err
+	}
+	r.LaunchType, r.CapacityProviderStrategy = types.LaunchTypeEc2, strategy
+	if len(strategy) > 0 {
+		r.LaunchType = ""
+	}
+	return nil
 }
 
 // definitionFor is the ARN of a task definition that a service's tasks can be made from.

@@ -43,11 +43,6 @@ func refuseInService(members []string) error {
 	return unsupported("Havn cannot run this service yet, because it cannot act on: %s. See docs/coverage.md.", strings.Join(members, ", "))
 }
 
-// refuseServiceOnProviders is refuseDefaultStrategy for a service.
-func refuseServiceOnProviders(c state.Cluster, in *ecs.CreateServiceInput) error {
-	return refuseDefaultStrategy(c, &ecs.RunTaskInput{LaunchType: in.LaunchType, CapacityProviderStrategy: in.CapacityProviderStrategy})
-}
-
 // checkService checks a service and the revision that is to be its next, whoever asks for them.
 func (s *Server) checkService(src state.Source, service state.Service, revision state.ServiceRevision) error {
 	if service.Desired < 0 || service.Desired > maxDesired {
@@ -64,7 +59,7 @@ func (s *Server) checkService(src state.Source, service state.Service, revision 
 		return invalid("%v", err)
 	}
 	if service.Scheduling == types.SchedulingStrategyDaemon {
-		if err := checkDaemon(service); err != nil {
+		if err := checkDaemon(service, revision); err != nil {
 			return err
 		}
 	}
@@ -81,8 +76,10 @@ func (s *Server) checkService(src state.Source, service state.Service, revision 
 
 // checkDaemon checks what a service that has one task on each container instance leaves no choice of. Developer Guide,
 // "Amazon ECS services", Daemon.
-func checkDaemon(service state.Service) error {
+func checkDaemon(service state.Service, revision state.ServiceRevision) error {
 	switch {
+	case len(revision.CapacityProviderStrategy) > 0:
+		return invalid("The daemon scheduling strategy does not support a capacity provider strategy. Remove the capacity provider strategy and try again")
 	case service.Desired != 0:
 		return errDaemonCount
 	case len(service.PlacementStrategy) > 0:
@@ -129,7 +126,7 @@ func rebalanceable(service state.Service) error {
 // API Reference, "CreateService".
 func checkExternal(service state.Service, revision state.ServiceRevision) error {
 	c := service.Configuration
-	if revision.DefinitionARN != "" || len(revision.LoadBalancers) > 0 {
+	if revision.DefinitionARN != "" || len(revision.LoadBalancers) > 0 || len(revision.CapacityProviderStrategy) > 0 {
 		return invalid("The task definition and the load balancers of a service with an EXTERNAL deployment controller are specified for each task set.")
 	}
 	if *c.MinimumHealthyPercent != 100 || *c.MaximumPercent != 200 || c.Strategy != types.DeploymentStrategyRolling || c.DeploymentCircuitBreaker.Enable {

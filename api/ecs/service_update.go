@@ -132,6 +132,14 @@ func (s *Server) changeRevision(ctx context.Context, tx *state.Tx, c state.Clust
 			return err
 		}
 	}
+	if in.CapacityProviderStrategy != nil { // an empty one stands for the cluster's
+		if !in.ForceNewDeployment {
+			return invalid("When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity provider strategy on a service that is already using one, you must force a new deployment.")
+		}
+		if err := capacityOf(c, *service, &next, "", in.CapacityProviderStrategy); err != nil {
+			return err
+		}
+	}
 	if in.LoadBalancers != nil {
 		next.LoadBalancers = in.LoadBalancers
 		if service.RoleARN == "" || len(in.LoadBalancers) == 0 {

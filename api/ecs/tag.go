@@ -117,7 +117,7 @@ type taggedResource struct {
 
 // tagged finds what an ARN names. Only full ARNs are accepted here.
 func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
-	a, err := s.ours(ref, kindCluster, kindTask, kindInstance, kindDefinition, kindService)
+	a, err := s.ours(ref, kindCluster, kindTask, kindInstance, kindDefinition, kindService, kindProvider)
 	if err != nil {
 		return taggedResource{}, err
 	}
@@ -142,6 +142,15 @@ func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
 		return taggedResource{c.Tags, func(tx *state.Tx, tags []types.Tag) {
 			c.Tags = tags
 			state.Clusters.Put(tx, c)
+		}}, nil
+	case kindProvider:
+		p, ok := state.CapacityProviders.Get(src, ref)
+		if !ok {
+			return taggedResource{}, resourceNotFound("The specified capacity provider was not found: %s", ref)
+		}
+		return taggedResource{p.Tags, func(tx *state.Tx, tags []types.Tag) {
+			p.Tags = tags
+			state.CapacityProviders.Put(tx, p)
 		}}, nil
 	case kindTask:
 		t, ok := state.Tasks.Get(src, ref)

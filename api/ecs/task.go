@@ -73,7 +73,8 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 			}
 			return nil
 		}
-		if err := refuseDefaultStrategy(c, in); err != nil {
+		capacity, err := strategyFor(c, in.LaunchType, in.CapacityProviderStrategy)
+		if err != nil {
 			return err
 		}
 		o, err := s.order(tx, c, in)
@@ -94,6 +95,7 @@ func (s *Server) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTas
 			asks[n] = o.ask(tx, wire.Now(ctx))
 			asks[n].Constraints, asks[n].Strategies = constraints, strategies
 		}
+		placement.Provide(asks, capacity, nil)
 		placed, refused := placement.Place(tx, c.ARN, seedOf(asks), asks)
 		o.remember(tx, placed, refused, wire.Now(ctx))
 		for _, r := range refused {

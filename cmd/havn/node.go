@@ -92,12 +92,13 @@ Credentials come from where the AWS SDKs look: AWS_ACCESS_KEY_ID and AWS_SECRET_
 
 // node is this machine's half of a node: its network and its containers. The agent drives it.
 type node struct {
-	home    home
-	network *network.Network
-	runtime *containerd.Runtime
-	ids     *metadata.IDs
-	zone    string
-	log     *slog.Logger
+	home     home
+	network  *network.Network
+	runtime  *containerd.Runtime
+	ids      *metadata.IDs
+	zone     string
+	provider string // the capacity provider
+	log      *slog.Logger
 }
 
 // openNode opens the node, and adopts what an earlier process left running.
@@ -130,7 +131,7 @@ func openNode(ctx context.Context, h home, c nodeConfig, t agentTarget, log *slo
 	if err != nil {
 		return nil, errors.Join(err, net.Close())
 	}
-	return &node{home: h, network: net, runtime: run, ids: ids, zone: c.zone, log: log}, nil
+	return &node{home: h, network: net, runtime: run, ids: ids, zone: c.zone, provider: c.provider, log: log}, nil
 }
 
 // agentTarget is the server that an agent joins, and as whom.
@@ -178,10 +179,14 @@ func (n *node) run(ctx context.Context, t agentTarget) error {
 
 // attributes are those of the container instance that its owner has given it.
 func (n *node) attributes() map[string]string {
-	if n.zone == "" {
-		return nil
+	all := map[string]string{}
+	if n.zone != "" {
+		all["ecs.availability-zone"] = n.zone
 	}
-	return map[string]string{"ecs.availability-zone": n.zone}
+	if n.provider != "" {
+		all["havn.capacity-provider"] = n.provider
+	}
+	return all
 }
 
 // answerContainers serves what containers ask about themselves, until hangUp is called.

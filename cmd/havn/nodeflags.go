@@ -15,6 +15,7 @@ type nodeConfig struct {
 	pull        string
 	imageMaxAge time.Duration
 	zone        string
+	provider    string // the capacity provider
 	storage     storageFlags
 }
 
@@ -24,6 +25,7 @@ func (c *nodeConfig) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.imageMaxAge, "image-max-age", containerd.DefaultImageMaxAge,
 		"how long the node keeps a pulled image that no container uses; less where the disk is short")
 	f.StringVar(&c.zone, "zone", "", "the availability zone that the node is in; services are spread over zones (default: the region followed by a)")
+	f.StringVar(&c.provider, "capacity-provider", "", "the name of the capacity provider that the node belongs to")
 	c.storage.addTo(f)
 }
 
@@ -39,6 +41,9 @@ func (c *nodeConfig) check() error {
 	}
 	if strings.Trim(c.zone, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return fmt.Errorf("--zone %q is not a name such as us-east-1b", c.zone)
+	}
+	if strings.Trim(c.provider, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		return fmt.Errorf("--capacity-provider %q is not a name: letters, digits, - and _", c.provider)
 	}
 	_, err := c.storage.parse()
 	return err
