@@ -45,7 +45,11 @@ func Deploy(steadyAfter time.Duration) Controller {
 			if !ok && s.Status == "ACTIVE" {
 				return 0, nil
 			}
+			if d.Status == types.ServiceDeploymentStatusPending {
+				d = begin(tx, d)
+			}
 			g := gather(tx, s, d, steadyAfter, now)
+			g.view.Unroutable = g.unroutable(tx)
 			plan := rollout.Next(g.view, now)
 			w := writer{tx: tx, gathered: g, now: now}
 			return w.write(plan)

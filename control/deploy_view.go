@@ -51,7 +51,7 @@ func gather(tx *state.Tx, s state.Service, d state.ServiceDeployment, steadyAfte
 		Rebalance: s.Rebalancing == types.AvailabilityZoneRebalancingEnabled,
 		External:  s.Controller == types.DeploymentControllerTypeExternal,
 	}
-	for _, arn := range []string{d.RevisionARN, d.StableARN, d.Heading()} {
+	for _, arn := range []string{d.RevisionARN, d.StableARN, d.BlueARN, d.Heading()} {
 		g.revision(arn)
 	}
 	g.lookAtSites(tx)
@@ -273,6 +273,9 @@ func (g *gathered) settings() rollout.Settings {
 	if c.BakeTimeInMinutes != nil {
 		s.Bake = time.Duration(*c.BakeTimeInMinutes) * time.Minute
 	}
+	if shifts(c) {
+		g.shiftSettings(&s)
+	}
 	if e := c.EarlySuccessCriteria; e != nil && e.Enable {
 		s.Early = rollout.EarlySuccess{On: true, Percent: int(aws.ToInt32(e.HealthyPercent)),
 			LeavesOlder: e.SourceServiceRevisionCleanup == types.ServiceRevisionCleanupDeferred}
@@ -289,6 +292,8 @@ func deploymentOf(d state.ServiceDeployment, s rollout.Settings) rollout.Deploym
 		CreatedAt: d.CreatedAt, StartedAt: d.StartedAt, FinishedAt: d.FinishedAt,
 		Failed: int(d.Failed), FailedInARow: int(d.FailedInARow), StartAfter: d.StartAfter,
 		RollbackAt: d.Rollback.StartedAt, RollbackReason: d.Rollback.Reason, RollbackFailed: int(d.Rollback.Failed),
+		Blue: d.BlueARN, Production: d.ProductionTraffic, Test: d.TestTraffic, Hooks: hooksOf(d),
+		BesideFailed: int(d.BesideFailed), BesideAfter: d.BesideAfter,
 	}
 }
 
@@ -302,8 +307,10 @@ func after(d state.ServiceDeployment, p rollout.Deployment) state.ServiceDeploym
 		d.StoppedAt = p.FinishedAt
 	}
 	d.Failed, d.FailedInARow, d.StartAfter = int32(p.Failed), int32(p.FailedInARow), p.StartAfter
+	d.ProductionTraffic, d.TestTraffic = p.Production, p.Test
+	d.BesideFailed, d.BesideAfter = int32(p.BesideFailed), p.BesideAfter
 	if p.RollbackReason != "" {
-		d.Rollback = state.Rollback{RevisionARN: p.Stable, Reason: p.RollbackReason, StartedAt: p.RollbackAt, Failed: int32(p.RollbackFailed)}
+		d.Rollback = state.Rollback{RevisionARN: p.Heading, Reason: p.RollbackReason, StartedAt: p.RollbackAt, Failed: int32(p.RollbackFailed)}
 	}
 	return d
 }

@@ -247,9 +247,13 @@ func (w *writer) remember(p rollout.Plan, waiting bool) {
 		return
 	}
 	d := after(w.deployment, p.Deployment)
+	d.Hooks = hooksAfter(w.tx, d, p.Deployment.Hooks)
 	d.Waiting = waiting
 	if w.acted {
 		d.Steps++
+	}
+	if shifts(d.Configuration) && (rollout.Deployment{Status: string(w.deployment.Status)}).Open() {
+		steer(w.tx, d)
 	}
 	if !reflect.DeepEqual(d, w.deployment) {
 		d.UpdatedAt = w.now

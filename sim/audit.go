@@ -292,9 +292,11 @@ var writers = map[string]writes{
 		byUser:     {created, deleted, "Status", "Attributes", "Tags", "DeregisteredAt", "Version"},
 		byControl:  {created, deleted},
 	},
-	state.Stories.Name():      {byControl: {created, deleted}},
-	state.Refusals.Name():     {byUser: writesOfRefusals, byControl: {deleted}},
-	state.ClientTokens.Name(): {byUser: {created}, byControl: {deleted}},
+	state.Listeners.Name():     {byControl: {"DefaultActions"}}, // of a deployment that shifts traffic
+	state.ListenerRules.Name(): {byControl: {"Actions"}},
+	state.Stories.Name():       {byControl: {created, deleted}},
+	state.Refusals.Name():      {byUser: writesOfRefusals, byControl: {deleted}},
+	state.ClientTokens.Name():  {byUser: {created}, byControl: {deleted}},
 }
 
 // oneWriterPerField: each field of a record is written by its owner and by nobody else.

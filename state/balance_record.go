@@ -2,6 +2,7 @@ package state
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
@@ -119,6 +120,37 @@ func TargetGroupsOf(actions []elb.Action) []string {
 		}
 	}
 	return all
+}
+
+// ActionsAt are the actions of what an ARN names: a listener rule, a listener, or a listener's default rule, which has
+// no record: its ARN is the listener's, as a rule, with the listener's last part once more.
+func ActionsAt(src Source, arn string) ([]elb.Action, bool) {
+	if r, ok := ListenerRules.Get(src, arn); ok {
+		return r.Actions, true
+	}
+	l, ok := Listeners.Get(src, listenerAt(arn))
+	return l.DefaultActions, ok
+}
+
+// SetActionsAt changes them.
+func SetActionsAt(tx *Tx, arn string, actions []elb.Action) {
+	if r, ok := ListenerRules.Get(tx, arn); ok {
+		r.Actions = actions
+		ListenerRules.Put(tx, r)
+	} else if l, ok := Listeners.Get(tx, listenerAt(arn)); ok {
+		l.DefaultActions = actions
+		Listeners.Put(tx, l)
+	}
+}
+
+// listenerAt is the ARN of the listener that an ARN names, or whose default rule it names.
+func listenerAt(arn string) string {
+	before, rule, ok := strings.Cut(arn, ":listener-rule/")
+	at := strings.LastIndexByte(rule, '/')
+	if !ok || at < 0 || !strings.HasSuffix(rule[:at], rule[at:]) {
+		return arn
+	}
+	return before + ":listener/" + rule[:at]
 }
 
 // TargetGroup is where traffic can go. Writer: api/elbv2.

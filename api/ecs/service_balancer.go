@@ -146,11 +146,6 @@ func (s *Server) checkAdvanced(src state.Source, l types.LoadBalancer, spec type
 
 // forwardedBy are the target groups that a listener rule, or a listener by default, forwards to.
 func forwardedBy(src state.Source, arn string) ([]string, bool) {
-	if r, ok := state.ListenerRules.Get(src, arn); ok {
-		return state.TargetGroupsOf(r.Actions), true
-	}
-	if l, ok := state.Listeners.Get(src, arn); ok {
-		return state.TargetGroupsOf(l.DefaultActions), true
-	}
-	return nil, false
+	actions, ok := state.ActionsAt(src, arn)
+	return state.TargetGroupsOf(actions), ok
 }
