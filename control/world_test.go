@@ -146,7 +146,7 @@ func since(at time.Time) string {
 //	pass D                                                some time goes by
 func TestControllers(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		if strings.HasPrefix(path, "testdata/deploy/") { // TestDeploy's
+		if strings.HasPrefix(path, "testdata/deploy/") || strings.HasPrefix(path, "testdata/traffic/") { // TestDeploy's, TestTraffic's
 			return
 		}
 		w := newWorld(t, All()...)
