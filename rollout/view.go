@@ -16,6 +16,8 @@ type View struct {
 	Nodes []Node
 	// Names are what revisions are called in events and reasons: ecs-svc/NUMBER.
 	Names map[string]string
+	// Unroutable is why the traffic of a deployment that is to shift it cannot be shifted; empty = it can.
+	Unroutable string
 }
 
 // Service is what its user wants.
@@ -51,7 +53,8 @@ type Settings struct {
 	Bake           time.Duration
 	StepPercent    float64       // of LINEAR; of CANARY, its one first step
 	StepBake       time.Duration // between steps
-	HookStages     []string      // of the lifecycle hooks that there are
+	Hooks          []Hook        // lifecycle hooks, of those strategies that shift traffic
+	TestTraffic    bool          // there is a listener for it
 	Early          EarlySuccess
 }
 
@@ -87,6 +90,18 @@ type Deployment struct {
 	// RollbackReason is why it goes back to Stable; empty = it does not.
 	RollbackReason string
 	RollbackFailed int // as Failed, of the tasks of Stable, since it goes back
+
+	// Of the strategies that shift traffic:
+
+	// Blue is the revision that served when it began; empty = none. It is kept whole until the clean up, and is where a
+	// rollback goes.
+	Blue string
+	// Production and Test are the shares of the traffic in percent that the target group gets which is the target's.
+	Production, Test float64
+	Hooks            []HookRun
+	// BesideFailed and BesideAfter are as FailedInARow and StartAfter, of the one of Blue and Target that is not Heading.
+	BesideFailed int
+	BesideAfter  time.Time
 }
 
 // The statuses of a deployment, as ECS names them.

@@ -168,6 +168,9 @@ type ServiceDeployment struct {
 	// longer, until StartAfter.
 	FailedInARow int32     `json:",omitempty"`
 	StartAfter   time.Time `json:",omitzero"`
+	// BesideFailed and BesideAfter are the same of the other of the two revisions that traffic is shifted between.
+	BesideFailed int32     `json:",omitempty"`
+	BesideAfter  time.Time `json:",omitzero"`
 	// Traffic is the share in percent that its revision is to get at the production and the test listener, for the
 	// strategies that shift.
 	ProductionTraffic float64   `json:",omitempty"`
