@@ -50,26 +50,26 @@ type Balance struct {
 	reports *reports
 	probe   func(context.Context, check) verdict
 	seed    maphash.Seed
+	outside atomic.Pointer[[]netip.Addr] // Config.Outside, or what the machine has
+	changed chan struct{}                // the state, or something else that Run follows; holds one
 }
 
 // New makes a data plane that does nothing yet.
 func New(c Config) *Balance {
-	b := &Balance{Config: c, reports: newReports(c.Store, c.Log), probe: probe, seed: maphash.MakeSeed()}
+	b := &Balance{Config: c, reports: newReports(c.Store, c.Log), probe: probe, seed: maphash.MakeSeed(), changed: make(chan struct{}, 1)}
 	b.table.Store(&route.Table{})
+	addresses := c.Outside
+	if addresses == nil {
+		addresses = outside()
+	}
+	b.outside.Store(&addresses)
 	return b
 }
 
 // Run serves until ctx ends. It can be called once.
 func (b *Balance) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	changed := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case changed <- struct{}{}:
-		default: // whoever reads it will see this change as well
-		}
-	}
-	poke()
+	b.poke()
 	health := newProber(b.probe, b.reports.healthOf)
 	s, d := newSockets(b), newDrains(b)
 
@@ -81,15 +81,15 @@ func (b *Balance) Run(ctx context.Context) error {
 	parts.Go(func() {
 		for c := range b.Store.Watch(ctx, seen) {
 			if concerns(c) {
-				poke()
+				b.poke()
 			}
 		}
 		cancel() // we are told to end, or the store has ended
 	})
 	if b.Outside == nil {
-		parts.Go(func() { watchOutside(ctx, poke) })
+		parts.Go(func() { watchOutside(ctx, &b.outside, b.poke) })
 	}
-	b.work(ctx, changed, s, d, health)
+	b.work(ctx, s, d, health)
 
 	cancel()
 	s.close()
@@ -99,15 +99,23 @@ func (b *Balance) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// poke makes Run look again.
+func (b *Balance) poke() {
+	select {
+	case b.changed <- struct{}{}:
+	default: // whoever reads it will see this change as well
+	}
+}
+
 // work follows the state.
-func (b *Balance) work(ctx context.Context, changed <-chan struct{}, s *sockets, d *drains, health *prober) {
+func (b *Balance) work(ctx context.Context, s *sockets, d *drains, health *prober) {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changed:
+		case <-b.changed:
 			var t *route.Table
 			b.Store.View(func(r *state.Reader) { t = route.Build(r) })
 			b.table.Store(t) // before d looks at gauges
@@ -119,11 +127,7 @@ func (b *Balance) work(ctx context.Context, changed <-chan struct{}, s *sockets,
 			d.follow(t, time.Now())
 		case <-retry.C:
 		}
-		addresses := b.Outside
-		if addresses == nil {
-			addresses = outside()
-		}
-		again := s.follow(b.table.Load(), addresses, time.Now())
+		again := s.follow(b.table.Load(), *b.outside.Load(), time.Now())
 		wait := time.Hour
 		if !again.IsZero() {
 			wait = time.Until(again)

@@ -69,7 +69,8 @@ func (s *sockets) claim(t *route.Table) (own []netip.Addr) {
 func (s *sockets) another() (netip.Addr, bool) {
 	for range maxTries {
 		n := rand.Uint32()
-		a := netip.AddrFrom4([4]byte{127, 18, byte(n >> 8), byte(n)})
+		within := ours.Addr().As4()
+		a := netip.AddrFrom4([4]byte{within[0], within[1], byte(n >> 8), byte(n)})
 		if byte(n) == 0 || byte(n) == 255 || s.claims[a] != nil {
 			continue
 		}
@@ -88,9 +89,11 @@ func (s *sockets) states(t *route.Table, wanted map[endpoint][]*route.Listener) 
 	for e, sharing := range wanted {
 		for _, l := range sharing {
 			arn := l.Balancer.ARN
-			if s.open[e] != nil {
+			f, failing := s.failed[e]
+			switch {
+			case s.open[e] != nil, f.free != nil:
 				open[arn]++
-			} else if f, ok := s.failed[e]; ok {
+			case failing:
 				failed[arn] = append(failed[arn], f.reason)
 			}
 		}

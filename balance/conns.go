@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"io"
 	"net"
 	"sync"
 )
@@ -8,7 +9,7 @@ import (
 // conns are the connections of clients that are being served, and the goroutines that do.
 type conns struct {
 	mu      sync.Mutex
-	clients map[*net.TCPConn]bool
+	clients map[io.Closer]bool
 	ended   bool
 	working sync.WaitGroup
 }
@@ -17,7 +18,10 @@ type conns struct {
 func (c *conns) run(f func()) { c.working.Go(f) }
 
 // serve runs f for a client, and closes it afterwards.
-func (c *conns) serve(conn *net.TCPConn, f func(*net.TCPConn)) {
+func (c *conns) serve(conn *net.TCPConn, f func(*net.TCPConn)) { c.hold(conn, func() { f(conn) }) }
+
+// hold runs f in a goroutine that closing conn ends, and closes it afterwards.
+func (c *conns) hold(conn io.Closer, f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -25,7 +29,7 @@ func (c *conns) serve(conn *net.TCPConn, f func(*net.TCPConn)) {
 		return
 	}
 	if c.clients == nil {
-		c.clients = map[*net.TCPConn]bool{}
+		c.clients = map[io.Closer]bool{}
 	}
 	c.clients[conn] = true
 	c.working.Go(func() {
@@ -35,7 +39,7 @@ func (c *conns) serve(conn *net.TCPConn, f func(*net.TCPConn)) {
 			defer c.mu.Unlock()
 			delete(c.clients, conn)
 		}()
-		f(conn)
+		f()
 	})
 }
 

@@ -18,8 +18,8 @@ const defaultDelay = 300 * time.Second
 type drains struct {
 	b       *Balance
 	waiting map[string]*drain
-	// unhealthy are the targets that were, in the last table.
-	unhealthy map[string]bool
+	// there are the targets of the last table, and unhealthy those of them that were.
+	there, unhealthy map[string]bool
 }
 
 // drain is one of them.
@@ -30,15 +30,16 @@ type drain struct {
 }
 
 func newDrains(b *Balance) *drains {
-	return &drains{b: b, waiting: map[string]*drain{}, unhealthy: map[string]bool{}}
+	return &drains{b: b, waiting: map[string]*drain{}}
 }
 
 // follow begins to wait for the targets that a table, which is in force, no longer leads to.
 func (d *drains) follow(t *route.Table, now time.Time) {
-	draining, unhealthy := map[string]bool{}, map[string]bool{}
+	draining, there, unhealthy := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, g := range t.Groups {
 		delay := seconds(g.Record.Attributes, "deregistration_delay.timeout_seconds", defaultDelay)
 		for _, target := range g.Targets {
+			there[target.Key] = true
 			if target.Record.Health.State == elb.TargetHealthStateEnumUnhealthy {
 				unhealthy[target.Key] = true
 				if !d.unhealthy[target.Key] && cutsUnhealthy(g) {
@@ -52,7 +53,6 @@ func (d *drains) follow(t *route.Table, now time.Time) {
 			d.wait(g, target, target.Record.DrainingSince.Add(delay), now)
 		}
 	}
-	d.unhealthy = unhealthy
 	for key, w := range d.waiting {
 		if !draining[key] {
 			w.timer.Stop()
@@ -60,6 +60,12 @@ func (d *drains) follow(t *route.Table, now time.Time) {
 			delete(d.waiting, key)
 		}
 	}
+	for key := range d.there {
+		if !there[key] {
+			d.b.Gauges.Forget(key)
+		}
+	}
+	d.there, d.unhealthy = there, unhealthy
 }
 
 // cutsUnhealthy reports whether a target's connections are cut when it becomes unhealthy (AWS, "Connection termination

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 )
@@ -27,13 +28,22 @@ func outside() []netip.Addr {
 	return all
 }
 
-// watchOutside calls changed when the machine gets or loses an address, until ctx ends.
-func watchOutside(ctx context.Context, changed func()) {
+// watchOutside keeps the addresses in outside up to date until ctx ends, and calls changed when they have changed.
+func watchOutside(ctx context.Context, current *atomic.Pointer[[]netip.Addr], changed func()) {
 	updates := make(chan netlink.AddrUpdate, 16)
 	if netlink.AddrSubscribeWithOptions(updates, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: func(error) {}}) != nil {
 		return // what there was at the start is what is listened on
 	}
-	for range updates {
+	look := func() {
+		all := outside()
+		current.Store(&all)
 		changed()
+	}
+	look() // it may have changed before it was watched
+	for u := range updates {
+		// Those of links alone come with every container.
+		if a, ok := netip.AddrFromSlice(u.LinkAddress.IP); ok && a.Unmap().IsGlobalUnicast() {
+			look()
+		}
 	}
 }

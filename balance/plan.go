@@ -17,6 +17,12 @@ type endpoint struct {
 	at      netip.AddrPort
 }
 
+// ours is where load balancers have addresses of their own.
+var ours = netip.MustParsePrefix("127.18.0.0/16")
+
+// shared reports whether an endpoint is not one load balancer's own.
+func (e endpoint) shared() bool { return !ours.Contains(e.at.Addr()) }
+
 // loopback are the addresses that names below localhost resolve to. All load balancers share them.
 var loopback = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
@@ -105,22 +106,51 @@ func TestPortThatIsTakenEverywhereFails(t *testing.T) {
 	}
 }
 
-func TestTwoHavnsWithTheSameAddressBothServe(t *testing.T) {
+func TestTwoHavnsServeUnderTheirNames(t *testing.T) {
 	port := freePort(t)
 	one, two := newWorld(t), newWorld(t)
 	a := one.balancer("a", port, elb.ProtocolEnumHttp)
 	first := one.settled(a)
 	b := two.balancer("b", port, elb.ProtocolEnumHttp, func(l *state.LoadBalancer, _ *state.Listener, _ *state.TargetGroup) { l.Address = first.Address })
-	two.await(func(r *state.Reader) bool {
-		l, _ := state.LoadBalancers.Get(r, b.balancer)
-		return l.Address != first.Address && l.State.Code == elb.LoadBalancerStateEnumActiveImpaired
-	})
 	second := two.settled(b)
-	if got := get(t, first.Address, port, "x"); got != "a x" {
-		t.Errorf("at the first one's: %q", got)
+	if second.Address == first.Address || second.State.Code != elb.LoadBalancerStateEnumActive {
+		t.Fatalf("the second one is %s at %s: %s", second.State.Code, second.Address, aws.ToString(second.State.Reason))
 	}
-	if got := get(t, second.Address, port, "x"); got != "b x" {
-		t.Errorf("at the second one's: %q", got)
+	for _, c := range []struct{ at, host, want string }{
+		{first.Address, "x", "a x"},
+		{second.Address, "x", "b x"},
+		{"127.0.0.1", "x", "a x"},
+		{"127.0.0.1", a.name, "a " + a.name},
+		{"127.0.0.1", b.name, "b " + b.name},
+		{"127.0.0.1", "shop." + b.name, "b shop." + b.name},
+		{"127.0.0.1", "c.us-east-1.elb.localhost", "421 Misdirected Request"},
+	} {
+		if got := get(t, c.at, port, c.host); got != c.want {
+			t.Errorf("at %s for %s: %q, want %q", c.at, c.host, got, c.want)
+		}
+	}
+	one.stop()
+	for { // it takes the place of the first, without a word to the state
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			conn.Close()
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if got := get(t, "127.0.0.1", port, "x"); got != "b x" {
+		t.Errorf("when the first is gone: %q", got)
+	}
+}
+
+func TestHandOverLeadsWhereTheBalancerWouldListen(t *testing.T) {
+	w := newWorld(t)
+	m := w.balancer("a", freePort(t), elb.ProtocolEnumHttp)
+	w.settled(m)
+	for at, want := range map[string]bool{"127.0.0.1": true, "192.0.2.1": false} {
+		if got := w.b.meant(m.name, netip.AddrPortFrom(netip.MustParseAddr(at), uint16(m.port))); (len(got) == 1) != want {
+			t.Errorf("at %s: %q", at, got)
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // handshakeTimeout is how long a client may take over a TLS handshake.
 const handshakeTimeout = 10 * time.Second
 
-// serve serves a client of a socket that some listeners share.
-func (b *Balance) serve(conn *net.TCPConn, sharing []string) {
+// serve serves a client of a socket that some listeners share; with those of other Havns, if others.
+func (b *Balance) serve(conn *net.TCPConn, sharing []string, others bool) {
 	t := b.table.Load()
 	var heard []*route.Listener
 	for _, arn := range sharing {
@@ -26,8 +26,12 @@ func (b *Balance) serve(conn *net.TCPConn, sharing []string) {
 			heard = append(heard, l)
 		}
 	}
-	l, err := choose(conn, heard)
-	if lost, ok := errors.AsType[*misdirected](err); ok && lost.http {
+	l, err := choose(conn, heard, others)
+	lost, ok := errors.AsType[*misdirected](err)
+	if ok && handOver(conn, lost.host) {
+		return
+	}
+	if ok && lost.http {
 		fmt.Fprintf(conn, "HTTP/1.1 421 Misdirected Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n", len(lost.Error())+1, lost)
 		closeSoftly(conn)
 	}

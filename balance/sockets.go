@@ -26,6 +26,7 @@ type sockets struct {
 	claims map[netip.Addr]net.Listener
 	// moves are the addresses that were claimed for load balancers whose own is another Havn's, by ARN.
 	moves map[string]netip.Addr
+	doors doors
 	// told is what was reported of the load balancers.
 	told map[string]elb.LoadBalancerState
 }
@@ -35,22 +36,27 @@ type failure struct {
 	reason string
 	tries  int
 	again  time.Time
+	// Of one that another Havn listens on, and hands over what is ours; nil of others.
+	free   *atomic.Bool // it no longer does
+	forget func()
 }
 
 // socket is one that is listened on.
 type socket struct {
 	stop    func()
 	sharing atomic.Pointer[[]string] // ARNs of listeners, those of the oldest load balancer first
+	others  atomic.Int32             // Havns that want clients of theirs handed over
 }
 
 func newSockets(b *Balance) *sockets {
-	return &sockets{b: b, open: map[endpoint]*socket{}, failed: map[endpoint]failure{}, claims: map[netip.Addr]net.Listener{}, moves: map[string]netip.Addr{}, told: map[string]elb.LoadBalancerState{}}
+	return &sockets{b: b, open: map[endpoint]*socket{}, failed: map[endpoint]failure{}, claims: map[netip.Addr]net.Listener{}, moves: map[string]netip.Addr{}, told: map[string]elb.LoadBalancerState{}, doors: doors{b, map[string]*net.UnixListener{}}}
 }
 
 // follow opens what a table wants, and closes what it no longer wants. It returns when to try again what failed; the
 // zero time if nothing did.
 func (s *sockets) follow(t *route.Table, outside []netip.Addr, now time.Time) (again time.Time) {
 	own := s.claim(t)
+	s.doors.follow(t)
 	wanted := endpoints(t, own, outside)
 	for e, socket := range s.open {
 		if wanted[e] == nil {
@@ -60,7 +66,7 @@ func (s *sockets) follow(t *route.Table, outside []netip.Addr, now time.Time) (a
 	}
 	for e := range s.failed {
 		if wanted[e] == nil {
-			delete(s.failed, e)
+			s.forget(e)
 		}
 	}
 	for e, listeners := range wanted {
@@ -75,7 +81,13 @@ func (s *sockets) follow(t *route.Table, outside []netip.Addr, now time.Time) (a
 			continue
 		}
 		failed := s.failed[e]
-		if now.Before(failed.again) {
+		switch {
+		case failed.free != nil && !failed.free.Load():
+			continue
+		case failed.free != nil:
+			s.forget(e)
+			failed = failure{}
+		case now.Before(failed.again):
 			again = earlier(again, failed.again)
 			continue
 		}
@@ -83,9 +95,10 @@ func (s *sockets) follow(t *route.Table, outside []netip.Addr, now time.Time) (a
 		switch {
 		case err == nil:
 			s.open[e] = socket
-			delete(s.failed, e)
+			s.forget(e)
 		case absent(e, err):
 			// the machine has no IPv6, and nobody misses it
+		case errors.Is(err, syscall.EADDRINUSE) && s.held(e):
 		default:
 			failed.reason = s.reason(e, failed, err)
 			failed.tries++
@@ -107,6 +120,27 @@ func (s *sockets) follow(t *route.Table, outside []netip.Addr, now time.Time) (a
 		}
 	}
 	return again
+}
+
+// held notes that another Havn listens at an endpoint, if one does.
+func (s *sockets) held(e endpoint) bool {
+	free := &atomic.Bool{}
+	forget, is := s.b.heldByHavn(e, func() {
+		free.Store(true)
+		s.b.poke()
+	})
+	if is {
+		s.failed[e] = failure{free: free, forget: forget}
+	}
+	return is
+}
+
+// forget drops a failure.
+func (s *sockets) forget(e endpoint) {
+	if f := s.failed[e]; f.forget != nil {
+		f.forget()
+	}
+	delete(s.failed, e)
 }
 
 // patience is how long to wait before a taken port is tried again: nobody tells when it becomes free, and trying costs
@@ -136,7 +170,7 @@ func (s *sockets) reason(e endpoint, before failure, err error) string {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		who := ports.Holder(e.network, e.at.Port())
+		who := ports.Holder(e.network, e.at)
 		if who == "" {
 			who = "somebody who is not to be seen, such as a task's host port"
 		}
@@ -152,9 +186,13 @@ func (s *sockets) close() {
 	for _, socket := range s.open {
 		socket.stop()
 	}
+	for e := range s.failed {
+		s.forget(e)
+	}
 	for _, claim := range s.claims {
 		claim.Close()
 	}
+	s.doors.close()
 }
 
 // listen opens a socket and serves what comes.
@@ -168,7 +206,14 @@ func (b *Balance) listen(e endpoint, sharing []string) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.stop = func() { l.Close() }
+	unmark := func() {}
+	if e.shared() {
+		unmark = b.leaveMark(e, &s.others)
+	}
+	s.stop = func() {
+		l.Close()
+		unmark() // now that the place is free
+	}
 	b.conns.run(func() { b.accept(l, s) })
 	return s, nil
 }
@@ -187,7 +232,7 @@ func (b *Balance) accept(l net.Listener, s *socket) {
 			time.Sleep(tooMany)
 			continue
 		}
-		b.conns.serve(conn.(*net.TCPConn), func(conn *net.TCPConn) { b.serve(conn, *s.sharing.Load()) })
+		b.conns.serve(conn.(*net.TCPConn), func(conn *net.TCPConn) { b.serve(conn, *s.sharing.Load(), s.others.Load() > 0) })
 	}
 }
 

@@ -21,36 +21,39 @@ import (
 const (
 	// maxLook is how much of it is looked at.
 	maxLook = 64 << 10
-	// firstWord is how long a client may take to say it.
-	firstWord = 10 * time.Second
+	// firstWord is how long a client may take to say it. Browsers open connections before they need them.
+	firstWord = 60 * time.Second
 	// silence is after how long a client is taken for one that waits for the server's first word, as those of SMTP and
 	// MySQL do. Only where a TCP listener is among those that share the socket.
 	silence = 300 * time.Millisecond
 )
 
-// choose finds out which listener a client of a shared socket means. Nil = none.
-func choose(conn *net.TCPConn, sharing []*route.Listener) (*route.Listener, error) {
+// choose finds out which listener a client of a socket means that some share; with those of other Havns, if others. Nil
+// is none.
+func choose(conn *net.TCPConn, sharing []*route.Listener, others bool) (*route.Listener, error) {
 	if len(sharing) == 0 {
 		return nil, nil
 	}
-	own := sharing[0].Balancer.ARN
-	shared := false
-	patience := firstWord
+	own, patience := sharing[0].Balancer.ARN, firstWord
+	var quiet *route.Listener // the oldest whose clients may say nothing
 	for _, l := range sharing {
-		shared = shared || l.Balancer.ARN != own
-		if l.Protocol == elb.ProtocolEnumTcp || l.Protocol == elb.ProtocolEnumTcpUdp {
-			patience = silence
+		others = others || l.Balancer.ARN != own
+		if quiet == nil && (l.Protocol == elb.ProtocolEnumTcp || l.Protocol == elb.ProtocolEnumTcpUdp) {
+			quiet, patience = l, silence
 		}
 	}
-	if !shared {
+	if !others {
 		return sharing[0], nil
 	}
-	host, http := firstName(conn, patience)
-	if l := named(sharing, host); l != nil {
+	heard := firstName(conn, patience)
+	if heard.nothing {
+		return quiet, nil
+	}
+	if l := named(sharing, heard.host); l != nil {
 		return l, nil
 	}
-	if strings.HasSuffix(host, "."+domain) {
-		return nil, &misdirected{host, http}
+	if strings.HasSuffix(heard.host, "."+domain) {
+		return nil, &misdirected{heard.host, heard.http}
 	}
 	return sharing[0], nil
 }
@@ -66,14 +69,22 @@ type misdirected struct {
 
 func (m *misdirected) Error() string { return "there is no load balancer " + m.host + " here" }
 
-// firstName is the host that a client names first. http reports whether it speaks plain HTTP.
-func firstName(conn *net.TCPConn, patience time.Duration) (host string, http bool) {
+// word is what a client said first.
+type word struct {
+	host    string // that it names; empty = none
+	http    bool   // it speaks plain HTTP
+	nothing bool   // it said nothing in time
+}
+
+// firstName listens for the host that a client names first.
+func firstName(conn *net.TCPConn, patience time.Duration) word {
+	heard := word{nothing: true}
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return "", false
+		return heard
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return "", false
+		return heard
 	}
 	defer conn.SetReadDeadline(time.Time{}) //nolint:errcheck // whoever serves it finds out
 	size := 4 << 10
@@ -90,8 +101,8 @@ func firstName(conn *net.TCPConn, patience time.Duration) (host string, http boo
 			if err != nil || n == 0 {
 				return true
 			}
-			var whole bool
-			host, http, whole = hostIn(buffer[:n])
+			host, http, whole := hostIn(buffer[:n])
+			heard = word{host: host, http: http}
 			switch {
 			case whole || size > maxLook:
 				return true
@@ -101,7 +112,7 @@ func firstName(conn *net.TCPConn, patience time.Duration) (host string, http boo
 			size *= 4
 		}
 	})
-	return host, http
+	return heard
 }
 
 // hostIn is the host that the beginning of a connection names; whole reports whether more of it would change nothing.

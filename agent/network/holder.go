@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"net/netip"
 
 	"havn/ports"
 )
@@ -18,7 +19,7 @@ func (n *Network) blame(err error) {
 	}
 	key := hostPort{taken.Protocol, taken.Port}
 	if taken.Endpoint = n.endpointAt(key); taken.Endpoint == "" {
-		taken.Process = ports.Holder(string(key.protocol), key.port)
+		taken.Process = ports.Holder(string(key.protocol), netip.AddrPortFrom(netip.IPv4Unspecified(), key.port))
 	}
 }
 
