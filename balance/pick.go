@@ -5,8 +5,6 @@ import (
 	"hash/maphash"
 	"net/netip"
 
-	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
-
 	"havn/balance/route"
 )
 
@@ -35,31 +33,13 @@ func pick(seed maphash.Seed, l *route.Listener, f flow) (g *route.Group, chosen 
 		f = flow{network: f.network, from: netip.AddrPortFrom(f.from.Addr(), 0)}
 	}
 	var best uint64
-	for _, t := range eligible(g) {
+	for _, i := range g.Open { // with what AWS says of failing open
+		t := g.Targets[i]
 		if drawn := draw(seed, f, t.Key); !ok || drawn > best {
 			best, chosen, ok = drawn, t, true
 		}
 	}
 	return g, chosen, ok
-}
-
-// eligible are the targets of a group that get new connections: the healthy ones, or all but those that drain where
-// none is healthy (AWS, "Health checks for Network Load Balancer target groups": it fails open).
-func eligible(g *route.Group) []route.Target {
-	var healthy, all []route.Target
-	for _, t := range g.Targets {
-		if t.Draining || !t.Address.Addr().IsValid() {
-			continue
-		}
-		all = append(all, t)
-		if t.Record.Health.State == elb.TargetHealthStateEnumHealthy {
-			healthy = append(healthy, t)
-		}
-	}
-	if len(healthy) > 0 {
-		return healthy
-	}
-	return all
 }
 
 // pickGroup chooses by weight: of all flows a group gets its share, and a flow always comes to the same group.

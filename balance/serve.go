@@ -38,9 +38,6 @@ func (b *Balance) serve(conn *net.TCPConn, sharing []string, others bool) {
 	if l == nil {
 		return
 	}
-	if b.HTTP == nil && (l.Protocol == elb.ProtocolEnumHttp || l.Protocol == elb.ProtocolEnumHttps) {
-		return
-	}
 	switch l.Protocol {
 	case elb.ProtocolEnumHttp:
 		b.HTTP.Serve(conn, b.table.Load, l.ARN)
