@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -305,6 +306,26 @@ func TestBodiesStreamBothWays(t *testing.T) {
 	}
 	k.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	k.hear("GET")
+}
+
+// TestConnectionsOutliveBodies: a target may answer in the very moment in which it has all of a body. Neither its
+// connection nor the client's is any the worse for it.
+func TestConnectionsOutliveBodies(t *testing.T) {
+	s := newSite(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Write(body)
+	})).open()
+	k := s.dial()
+	body := strings.Repeat("0123456789abcdef", 4<<10)
+	for n := range 1000 {
+		k.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
+		if res, got := k.hear("POST"); res.StatusCode != 200 || got != body {
+			t.Fatalf("request %d: %s, %d bytes", n, res.Status, len(got))
+		}
+	}
 }
 
 func TestTrailersArePassedOn(t *testing.T) {

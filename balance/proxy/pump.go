@@ -18,7 +18,7 @@ func startPump(x *exchange, u *upstream) *pump {
 	p := &pump{done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		if !p.run(x.source, u, x.q.length < 0) {
+		if !p.run(x.source, u, x.q.length) {
 			p.failed.Store(true)
 		}
 		if p.client.Load() {
@@ -29,7 +29,8 @@ func startPump(x *exchange, u *upstream) *pump {
 	return p
 }
 
-func (p *pump) run(from source, u *upstream, chunked bool) bool {
+func (p *pump) run(from source, u *upstream, length int64) bool {
+	chunked := length < 0
 	for {
 		part, err := from.next()
 		if err != nil && err != io.EOF {
@@ -44,6 +45,9 @@ func (p *pump) run(from source, u *upstream, chunked bool) bool {
 				u.out = append(u.out, "\r\n"...)
 			}
 			return u.flush() == nil
+		}
+		if length -= int64(len(part)); length == 0 {
+			p.sent.Store(true) // before the target can have it all, and answer
 		}
 		switch {
 		case chunked:
@@ -65,7 +69,8 @@ func (p *pump) run(from source, u *upstream, chunked bool) bool {
 
 func (p *pump) clientFailed() bool { return p.client.Load() }
 
-// stopPump ends the pump when the answer is over, or will not come. It reports whether all of the body has been sent.
+// stopPump ends the pump when the answer is over, or will not come. It reports whether all of the body has been sent, and
+// the target's connection is as it was. Of a client that has not sent all of it, the connection can take nothing else.
 func (x *exchange) stopPump(u *upstream) bool {
 	p := x.pump
 	if p.sent.Load() {
@@ -75,15 +80,11 @@ func (x *exchange) stopPump(u *upstream) bool {
 		case <-time.After(time.Second): // the target does not take what is left
 		}
 	}
-	select {
-	case <-p.done:
-	default:
-		u.c.SetDeadline(time.Unix(1, 0))
-		x.watch.stopReading()
-		<-p.done
-	}
 	if !p.sent.Load() {
 		x.broken = true // what comes next from the client is the rest of this body
+		x.watch.stopReading()
 	}
-	return !p.failed.Load() && p.sent.Load()
+	u.c.SetDeadline(time.Unix(1, 0))
+	<-p.done
+	return false
 }
