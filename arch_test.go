@@ -46,6 +46,7 @@ var mayImport = map[string]struct {
 	"api/elbv2":         {[]string{"state", "wire", "balance/sslpolicy"}, "as api/ecs"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
 	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},
+	"hook":              {[]string{"state"}, "asks who is to be asked and writes down what was said; it decides nothing"},
 	"expire":            {[]string{"state", "logstore"}, "takes out of the log store what the state does not want there"},
 	"dispatch":          {[]string{"state", "protocol", "lifecycle"}, "assignments out, connections noted; no handler, no agent"},
 	"control":           {[]string{"state", "placement", "rollout", "lifecycle", "story"}, "a controller is a transaction on state"},

@@ -24,6 +24,7 @@ import (
 	"havn/control"
 	"havn/dispatch"
 	"havn/expire"
+	"havn/hook"
 	"havn/logstore"
 	"havn/state"
 	"havn/state/etcd"
@@ -103,6 +104,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	s.run("expiry of logs", expire.New(store, events, log).Run)
 	logsServer := logs.NewServer(logs.Config{Store: store, Events: events, Region: c.region, Account: c.account})
 	handler, dispatcher := c.handler(s.info, store, logsServer, keys, log)
+	s.run("lifecycle hooks", hook.New(store, log).Run)
 	s.run("controllers", func(ctx context.Context) error { return c.control(ctx, store, log) })
 	s.run("dispatch", dispatcher.Run)
 	if err := s.balance(c, store); err != nil {
