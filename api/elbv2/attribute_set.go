@@ -16,9 +16,6 @@ func (s *Server) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.Modif
 		if b.Attributes, err = setAttributes("Load balancer", has, b.Attributes, collect(in.Attributes, balancerPair)); err != nil {
 			return err
 		}
-		if b.Attributes["access_logs.s3.enabled"] == "true" && b.Attributes["access_logs.s3.bucket"] == "" {
-			return badConfiguration("The value of 'access_logs.s3.bucket' cannot be empty when access logs are enabled")
-		}
 		out.Attributes = valuesOf(has, b.Attributes, balancerAttribute)
 		return nil
 	})

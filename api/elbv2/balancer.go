@@ -70,7 +70,7 @@ func (s *Server) CreateLoadBalancer(ctx context.Context, in *elb.CreateLoadBalan
 		made.ARN = s.balancerARN(made.Type, made.Name, id)
 		made.DNSName = s.dnsName(made, id)
 		made.CreatedAt = wire.Now(ctx)
-		if made.Address, err = s.freeAddress(tx); err != nil {
+		if made.Address, err = freeAddress(tx); err != nil {
 			return err
 		}
 		state.LoadBalancers.Put(tx, made)
@@ -98,7 +98,7 @@ func (s *Server) newBalancer(in *elb.CreateLoadBalancerInput) (b state.LoadBalan
 	case in.IpamPools != nil:
 		return b, unsupported("IpamPools", "there is no IPAM")
 	case in.EnablePrefixForIpv6SourceNat == types.EnablePrefixForIpv6SourceNatEnumOn:
-		return b, unsupported("EnablePrefixForIpv6SourceNat", "load balancers have IPv4 addresses")
+		return b, unsupported("EnablePrefixForIpv6SourceNat", "no addresses are translated")
 	}
 	b = state.LoadBalancer{Name: *in.Name, Type: in.Type, Scheme: in.Scheme, IPAddressType: in.IpAddressType,
 		SecurityGroups: in.SecurityGroups}
@@ -111,7 +111,7 @@ func (s *Server) newBalancer(in *elb.CreateLoadBalancerInput) (b state.LoadBalan
 	if b.IPAddressType == "" {
 		b.IPAddressType = types.IpAddressTypeIpv4
 	}
-	if err := checkIPAddressType(b.IPAddressType); err != nil {
+	if err := checkIPAddressType(b); err != nil {
 		return b, err
 	}
 	if err := checkSecurityGroups(b.SecurityGroups); err != nil {
@@ -136,9 +136,13 @@ func (s *Server) newBalancer(in *elb.CreateLoadBalancerInput) (b state.LoadBalan
 	return b, nil
 }
 
-func checkIPAddressType(t types.IpAddressType) error {
-	if t != types.IpAddressTypeIpv4 {
-		return unsupported("IpAddressType "+string(t), "load balancers have IPv4 addresses")
+// checkIPAddressType: "[Network Load Balancers] The possible values are ipv4 and dualstack"; and an internal one has no
+// public address to be without (SetIpAddressType). A dualstack one listens on this machine's IPv6 addresses, too; its own
+// address is of IPv4.
+func checkIPAddressType(b state.LoadBalancer) error {
+	if b.IPAddressType == types.IpAddressTypeDualstackWithoutPublicIpv4 &&
+		(b.Type != types.LoadBalancerTypeEnumApplication || b.Scheme != types.LoadBalancerSchemeEnumInternetFacing) {
+		return badConfiguration("IP address type '%s' is only supported by internet-facing application load balancers", b.IPAddressType)
 	}
 	return nil
 }
@@ -181,27 +185,19 @@ func (s *Server) dnsName(b state.LoadBalancer, id string) string {
 // addresses is the network of the load balancers' own addresses.
 var addresses = netip.MustParsePrefix("127.18.0.0/16")
 
-// freeAddress is an address that no load balancer has: the first one from FirstAddress on, and around.
-func (s *Server) freeAddress(tx *state.Tx) (string, error) {
+// freeAddress is the first address that no load balancer has. Balance gives it another where somebody else on this machine
+// has that one.
+func freeAddress(tx *state.Tx) (string, error) {
 	taken := map[string]bool{}
 	for b := range state.LoadBalancers.All(tx) {
 		taken[b.Address] = true
 	}
-	first := addresses.Addr().Next()
-	if addresses.Contains(s.FirstAddress) {
-		first = s.FirstAddress
-	}
-	for a := first; ; {
+	for a := addresses.Addr(); addresses.Contains(a); a = a.Next() {
 		if last := a.As4(); !taken[a.String()] && last[3] != 0 && last[3] != 255 {
 			return a.String(), nil
 		}
-		if a = a.Next(); !addresses.Contains(a) {
-			a = addresses.Addr().Next()
-		}
-		if a == first {
-			return "", fmt.Errorf("cannot give the load balancer an address: all of %s are taken", addresses)
-		}
 	}
+	return "", fmt.Errorf("cannot give the load balancer an address: all of %s are taken", addresses)
 }
 
 func (s *Server) balancer(r state.Source, arn string) (state.LoadBalancer, error) {
@@ -256,12 +252,7 @@ func (s *Server) changeBalancer(ctx context.Context, arn string, change func(*st
 // SetSubnets says in which subnets a load balancer is.
 func (s *Server) SetSubnets(ctx context.Context, in *elb.SetSubnetsInput) (*elb.SetSubnetsOutput, error) {
 	if in.EnablePrefixForIpv6SourceNat == types.EnablePrefixForIpv6SourceNatEnumOn {
-		return nil, unsupported("EnablePrefixForIpv6SourceNat", "load balancers have IPv4 addresses")
-	}
-	if in.IpAddressType != "" {
-		if err := checkIPAddressType(in.IpAddressType); err != nil {
-			return nil, err
-		}
+		return nil, unsupported("EnablePrefixForIpv6SourceNat", "no addresses are translated")
 	}
 	named, err := subnets(in.Subnets, in.SubnetMappings)
 	if err != nil {
@@ -269,6 +260,12 @@ func (s *Server) SetSubnets(ctx context.Context, in *elb.SetSubnetsInput) (*elb.
 	}
 	out := &elb.SetSubnetsOutput{}
 	err = s.changeBalancer(ctx, *in.LoadBalancerArn, func(b *state.LoadBalancer) (err error) {
+		if in.IpAddressType != "" {
+			b.IPAddressType = in.IpAddressType
+		}
+		if err := checkIPAddressType(*b); err != nil {
+			return err
+		}
 		if b.Zones, err = s.zones(b.Type, named); err != nil {
 			return err
 		}
@@ -305,11 +302,11 @@ func (s *Server) SetSecurityGroups(ctx context.Context, in *elb.SetSecurityGroup
 	return &elb.SetSecurityGroupsOutput{SecurityGroupIds: in.SecurityGroups}, nil
 }
 
-// SetIpAddressType takes the only type that there is.
+// SetIpAddressType says which addresses clients can come to.
 func (s *Server) SetIpAddressType(ctx context.Context, in *elb.SetIpAddressTypeInput) (*elb.SetIpAddressTypeOutput, error) {
-	if err := checkIPAddressType(in.IpAddressType); err != nil {
-		return nil, err
-	}
-	err := s.changeBalancer(ctx, *in.LoadBalancerArn, func(*state.LoadBalancer) error { return nil })
+	err := s.changeBalancer(ctx, *in.LoadBalancerArn, func(b *state.LoadBalancer) error {
+		b.IPAddressType = in.IpAddressType
+		return checkIPAddressType(*b)
+	})
 	return &elb.SetIpAddressTypeOutput{IpAddressType: in.IpAddressType}, err
 }

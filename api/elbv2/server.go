@@ -2,7 +2,6 @@ package elbv2
 
 import (
 	"context"
-	"net/netip"
 
 	"havn/state"
 	"havn/wire"
@@ -14,10 +13,6 @@ type Config struct {
 
 	Region  string
 	Account string
-
-	// FirstAddress is where in 127.18.0.0/16 to begin with looking for a free address: Havns on one machine that begin
-	// at different ones are not in each other's way. The network's first one when it is not there.
-	FirstAddress netip.Addr
 }
 
 // Server answers the operations of the Elastic Load Balancing API. Its methods are the handlers.

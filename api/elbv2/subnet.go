@@ -42,9 +42,9 @@ func subnets(named []string, mapped []types.SubnetMapping) ([]string, error) {
 		case m.PrivateIPv4Address != nil:
 			return nil, unsupported("SubnetMappings.PrivateIPv4Address", "a load balancer gets an address of its own")
 		case m.IPv6Address != nil:
-			return nil, unsupported("SubnetMappings.IPv6Address", "load balancers have IPv4 addresses")
+			return nil, unsupported("SubnetMappings.IPv6Address", "a load balancer has no address of IPv6 that is its own")
 		case m.SourceNatIpv6Prefix != nil:
-			return nil, unsupported("SubnetMappings.SourceNatIpv6Prefix", "load balancers have IPv4 addresses")
+			return nil, unsupported("SubnetMappings.SourceNatIpv6Prefix", "a load balancer has no address of IPv6 that is its own")
 		}
 		named = append(named, *m.SubnetId)
 	}
