@@ -74,6 +74,8 @@ const (
 	Failed            Code = "failed" // it exited with another code than 0
 	Finished          Code = "finished"
 	StoppedByUser     Code = "stopped-by-user"
+	StoppedByService  Code = "stopped-by-service"
+	TargetUnhealthy   Code = "target-unhealthy"
 	Unknown           Code = "unknown"
 )
 

@@ -55,5 +55,7 @@ var advice = map[Code]string{
 	Failed:            "See its log: havn logs TASK CONTAINER.",
 	Finished:          "Nothing, if it was meant to end. If not, its main program must stay in the foreground.",
 	StoppedByUser:     "Nothing: somebody wanted it.",
+	StoppedByService:  "Nothing: its service needs it no more.",
+	TargetUnhealthy:   "See what the health check of its target group asks for, and what the container answers; a slow start needs healthCheckGracePeriodSeconds.",
 	Unknown:           "See its log: havn logs TASK CONTAINER.",
 }

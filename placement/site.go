@@ -61,3 +61,20 @@ func PlaceIn(tx *state.Tx, clusterARN, zone string, seed uint64, asks []Ask) (pl
 
 // ZoneOf is the availability zone of a container instance; empty if it says none.
 func ZoneOf(i state.Instance, n state.Node) string { return attribute(i, n, Zone) }
+
+// DaemonCount is how many tasks a DAEMON service is to have of a revision: one on each container instance that can take
+// it now.
+func DaemonCount(src state.Source, s state.Service, r state.ServiceRevision) int {
+	d, _ := state.TaskDefinitions.Get(src, r.DefinitionARN)
+	constraints, err := Constraints(d.Spec.PlacementConstraints, s.PlacementConstraints)
+	if err != nil {
+		return 0 // they were checked when they were written
+	}
+	count := 0
+	for _, site := range Sites(src, s.ClusterARN, Ask{Requires: d.Spec.RequiresAttributes, Constraints: constraints}) {
+		if !site.Down {
+			count++
+		}
+	}
+	return count
+}

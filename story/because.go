@@ -13,6 +13,7 @@ import (
 const (
 	userInitiated = "UserInitiated"
 	terminated    = "TerminationNotice"
+	byScheduler   = "ServiceSchedulerInitiated"
 )
 
 // notBegun is the reason of a container that was not to start any more, because another had ended.
@@ -41,6 +42,11 @@ func because(f Facts) (c cause.Cause, suspect string) {
 			by = t.StoppedBy
 		}
 		return cause.Cause{Code: cause.StoppedByUser, Words: by + " asked to stop it: " + t.StoppedReason}, ""
+	}
+	if t.StopCode == byScheduler && strings.Contains(t.StoppedReason, "ELB health checks") {
+		return cause.Cause{Code: cause.TargetUnhealthy, Words: "its service replaced it: " + t.StoppedReason}, ""
+	} else if t.StopCode == byScheduler && whole.Code != cause.Unhealthy {
+		return cause.Cause{Code: cause.StoppedByService, Words: "its service stopped it: " + t.StoppedReason}, ""
 	}
 	named := len(t.Containers) > 1
 	if whole.Code == cause.Unhealthy {

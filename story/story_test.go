@@ -15,6 +15,7 @@ import (
 //
 //	tell [now=TIME]      {"Task": ..., "Definition": ..., "Node": ...}    the story, as it is printed
 //	refusal              {...}                                           as it is printed
+//	service now=TIME     {"Service": ..., "Deployment": ..., "Tasks": ...}  the service's story, as it is printed
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -34,6 +35,21 @@ func TestStories(t *testing.T) {
 					}
 				}
 				if err := Print(&b, Tell(f), time.UTC); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+			case "service":
+				var f ServiceFacts
+				if err := json.Unmarshal([]byte(d.Input), &f); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+				var now string
+				d.ScanArgs(t, "now", &now)
+				var err error
+				if f.Now, err = time.Parse(time.RFC3339, now); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+				f.Story = func(t state.Task) state.Story { return Tell(Facts{Task: t, Now: f.Now}) }
+				if err := PrintService(&b, TellService(f), time.UTC); err != nil {
 					d.Fatalf(t, "%v", err)
 				}
 			case "refusal":

@@ -113,18 +113,7 @@ func desiredOf(src state.Source, service state.Service, r state.ServiceRevision)
 	if service.Scheduling != types.SchedulingStrategyDaemon || service.Status != statusActive {
 		return service.Desired
 	}
-	d, _ := state.TaskDefinitions.Get(src, r.DefinitionARN)
-	constraints, err := placement.Constraints(d.Spec.PlacementConstraints, service.PlacementConstraints)
-	if err != nil {
-		return 0 // they were checked when they were written
-	}
-	var count int32
-	for _, site := range placement.Sites(src, service.ClusterARN, placement.Ask{Requires: d.Spec.RequiresAttributes, Constraints: constraints}) {
-		if !site.Down {
-			count++
-		}
-	}
-	return count
+	return int32(placement.DaemonCount(src, service, r))
 }
 
 // revisionsOf are the revisions that stand among a service's deployments: the one that it is to come to, first, and those
@@ -176,6 +165,9 @@ func describeDeployment(src state.Source, r state.ServiceRevision, latest state.
 		out.FailedTasks = own.Failed
 	case own.Rollback.RevisionARN:
 		out.FailedTasks = own.Rollback.Failed
+	}
+	if own.ARN != latest.ARN && own.Status == types.ServiceDeploymentStatusStopped {
+		own.Status = types.ServiceDeploymentStatusInProgress // what it still has was under way when the next one came
 	}
 	tripped := describeBreaker(own, desired).Status == types.ServiceDeploymentRollbackMonitorsStatusTriggered
 	out.RolloutState, out.RolloutStateReason = rollout(r, own, tripped)

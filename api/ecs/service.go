@@ -130,8 +130,11 @@ func (s *Server) newService(ctx context.Context, src state.Source, c state.Clust
 		}
 	}
 	service.RoleARN = s.roleOf(in.Role, revision.LoadBalancers)
-	if service.Rebalancing == "" && rebalanceable(service) == nil {
+	if service.Rebalancing == "" {
 		service.Rebalancing = types.AvailabilityZoneRebalancingEnabled
+		if rebalanceable(service) != nil {
+			service.Rebalancing = types.AvailabilityZoneRebalancingDisabled
+		}
 	}
 	return service, revision, s.checkService(src, service, revision)
 }

@@ -38,6 +38,7 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [desired=RUNNING] [group=GROUP] [service=NAME]
 //	                         a task is placed, with 256 CPU units and 512 MiB; of a service, it is made from what the
 //	                         service is heading for
+//	elb group|listener|rule  api/elbv2 writes the record that follows
 //	control service|deployment|revision|events CLUSTER/NAME
 //	                         control writes the members that follow into the service, its latest deployment, the
 //	                         revision that is heading for, or its history
@@ -93,6 +94,9 @@ func TestTranscripts(t *testing.T) {
 				return ""
 			case "task":
 				w.placeTask(t, d)
+				return ""
+			case "elb":
+				w.elb(t, d)
 				return ""
 			case "control":
 				w.control(t, d)
@@ -282,6 +286,31 @@ func (w *world) control(t testing.TB, d *datadriven.TestData) {
 			state.ServiceEvents.Put(tx, h)
 		default:
 			d.Fatalf(t, "control writes no %s", d.CmdArgs[0].Key)
+		}
+	})
+}
+
+// elb writes what api/elbv2 would.
+func (w *world) elb(t testing.TB, d *datadriven.TestData) {
+	t.Helper()
+	w.put(t, func(tx *state.Tx) {
+		var err error
+		switch d.CmdArgs[0].Key {
+		case "group":
+			var g state.TargetGroup
+			err = json.Unmarshal([]byte(d.Input), &g)
+			state.TargetGroups.Put(tx, g)
+		case "listener":
+			var l state.Listener
+			err = json.Unmarshal([]byte(d.Input), &l)
+			state.Listeners.Put(tx, l)
+		case "rule":
+			var r state.ListenerRule
+			err = json.Unmarshal([]byte(d.Input), &r)
+			state.ListenerRules.Put(tx, r)
+		}
+		if err != nil {
+			d.Fatalf(t, "%v", err)
 		}
 	})
 }

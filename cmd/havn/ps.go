@@ -22,6 +22,7 @@ type psRow struct {
 	Definition string    `json:"definition"`
 	Status     string    `json:"status"`
 	Desired    string    `json:"desired"`
+	Service    string    `json:"service,omitempty"`
 	Ports      []string  `json:"ports,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	CreatedAt  time.Time `json:"createdAt"`
@@ -50,10 +51,10 @@ func psCommand(open opener) *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(rows)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(w, "TASK\tCLUSTER\tDEFINITION\tSTATUS\tCREATED\tPORTS\tREASON")
+			fmt.Fprintln(w, "TASK\tCLUSTER\tDEFINITION\tSTATUS\tCREATED\tSERVICE\tPORTS\tREASON")
 			for _, r := range rows {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Task, r.Cluster, r.Definition, r.Status,
-					r.CreatedAt.Local().Format(time.DateTime), strings.Join(r.Ports, ", "), r.Reason)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Task, r.Cluster, r.Definition, r.Status,
+					r.CreatedAt.Local().Format(time.DateTime), r.Service, strings.Join(r.Ports, ", "), r.Reason)
 			}
 			return w.Flush()
 		},
@@ -116,6 +117,9 @@ func rowOf(t types.Task) psRow {
 		Desired:    aws.ToString(t.DesiredStatus),
 		Reason:     aws.ToString(t.StoppedReason),
 		CreatedAt:  aws.ToTime(t.CreatedAt),
+	}
+	if service, is := strings.CutPrefix(aws.ToString(t.Group), "service:"); is {
+		row.Service = service
 	}
 	for _, c := range t.Containers {
 		for _, b := range c.NetworkBindings {

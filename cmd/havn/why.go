@@ -35,12 +35,14 @@ func whyCommand(open opener) *cobra.Command {
 	var cluster string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "why [TASK...]",
-		Short: "Tell why a task did not run, or what failed lately",
+		Use:   "why [TASK|SERVICE...]",
+		Short: "Tell why a task did not run, why a service is not steady, or what failed lately",
 		Long: `Tell what became of a task, in order, and what it comes down to. TASK is an id, the beginning of one, or an
 ARN. A task is described for an hour after it stopped; its story is kept for a week (havn up --keep-stories).
 
-Without TASK: what found no place lately, and what failed. On the machine that serves the API.`,
+Tell what keeps a service from being steady. SERVICE is a name, CLUSTER/NAME, or an ARN.
+
+Without either: what found no place lately, and what failed. On the machine that serves the API.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := open()
 			if err != nil {
@@ -63,7 +65,7 @@ Without TASK: what found no place lately, and what failed. On the machine that s
 			return answer.print(cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&cluster, "cluster", "", "without TASK: of this cluster only")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "of this cluster only; not with TASK")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -107,8 +109,9 @@ type whyAsked struct {
 
 // whyAnswer is what `havn why --json` prints. Refusals are told where no task was named.
 type whyAnswer struct {
-	Stories  []whyStory   `json:"stories"`
-	Refusals []whyRefusal `json:"refusals,omitempty"`
+	Stories  []whyStory           `json:"stories"`
+	Services []story.ServiceStory `json:"services,omitempty"`
+	Refusals []whyRefusal         `json:"refusals,omitempty"`
 
 	lately bool
 }
@@ -157,10 +160,16 @@ type whyRefusal struct {
 
 func (a whyAsked) answer(r *state.Reader) (whyAnswer, error) {
 	answer := whyAnswer{Stories: []whyStory{}}
-	if len(a.tasks) > 0 && a.cluster != "" {
-		return answer, errors.New("--cluster is for what failed lately; a task's id says which it is")
-	}
 	for _, ref := range a.tasks {
+		if service, ok, err := a.findService(r, ref); err != nil {
+			return answer, err
+		} else if ok {
+			answer.Services = append(answer.Services, a.tellService(r, service))
+			continue
+		}
+		if a.cluster != "" {
+			return answer, errors.New("--cluster is for what failed lately, and for services; a task's id says which it is")
+		}
 		s, err := a.find(r, ref)
 		if err != nil {
 			return answer, err
@@ -176,9 +185,6 @@ func (a whyAsked) answer(r *state.Reader) (whyAnswer, error) {
 
 // find tells the story of a task that is there, or finds the one that was kept.
 func (a whyAsked) find(r *state.Reader, ref string) (state.Story, error) {
-	if strings.Contains(ref, ":service/") {
-		return state.Story{}, fmt.Errorf("%s is a service: havn why knows tasks only; there are no services yet", ref)
-	}
 	prefix := lastPart(ref)
 	found := map[string]func() state.Story{}
 	for s := range state.Stories.All(r) {
@@ -193,7 +199,7 @@ func (a whyAsked) find(r *state.Reader, ref string) (state.Story, error) {
 	}
 	switch {
 	case prefix == "" || len(found) == 0:
-		return state.Story{}, fmt.Errorf("nothing is known of a task %s; see: havn ps --all, or havn why without a task. havn why knows tasks only; there are no services yet", ref)
+		return state.Story{}, fmt.Errorf("nothing is known of a task or a service %s; see: havn ps --all, or havn why without a task", ref)
 	case len(found) > 1:
 		return state.Story{}, fmt.Errorf("%d tasks begin with %s; give more of the id", len(found), prefix)
 	}
@@ -209,6 +215,9 @@ func (a whyAsked) tell(r *state.Reader, t state.Task) state.Story {
 	return story.Tell(story.Facts{Task: t, Definition: d, Node: n, Now: a.now})
 }
 
+// nothingFailed are the causes of tasks of which nothing went wrong.
+var nothingFailed = []cause.Code{"", cause.Finished, cause.StoppedByUser, cause.StoppedByService}
+
 // answerLately collects what found no place and what failed, the latest first.
 func (a whyAsked) answerLately(r *state.Reader, answer *whyAnswer) error {
 	in := func(clusterARN string) bool {
@@ -221,7 +230,7 @@ func (a whyAsked) answerLately(r *state.Reader, answer *whyAnswer) error {
 	}
 	var failed []state.Story
 	keep := func(s state.Story) {
-		if in(s.ClusterARN) && s.Code != "" && s.Code != string(cause.Finished) && s.Code != string(cause.StoppedByUser) {
+		if in(s.ClusterARN) && !slices.Contains(nothingFailed, cause.Code(s.Code)) {
 			failed = append(failed, s)
 		}
 	}
@@ -299,8 +308,16 @@ func (a whyAnswer) print(w io.Writer) error {
 	if a.lately {
 		return a.printLately(w)
 	}
-	for n, s := range a.Stories {
+	for n, s := range a.Services {
 		if n > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := story.PrintService(w, s, time.Local); err != nil {
+			return err
+		}
+	}
+	for n, s := range a.Stories {
+		if n+len(a.Services) > 0 {
 			fmt.Fprintln(w)
 		}
 		if err := story.Print(w, s.story, time.Local); err != nil {
