@@ -38,11 +38,11 @@ func Deploy(steadyAfter time.Duration) Controller {
 		Reaches:  reachesService,
 		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
 			s, ok := state.Services.Get(tx, key)
-			if !ok || s.Status == "INACTIVE" || s.Controller == types.DeploymentControllerTypeExternal && s.Status == "ACTIVE" {
+			if !ok || s.Status == "INACTIVE" {
 				return 0, nil
 			}
 			d, ok := state.ServiceDeployments.Get(tx, s.DeploymentARN)
-			if !ok && s.Status == "ACTIVE" {
+			if !ok && s.Status == "ACTIVE" && !external(s) {
 				return 0, nil
 			}
 			if d.Status == types.ServiceDeploymentStatusPending {
@@ -63,6 +63,8 @@ func concernsService(c state.Change) []string {
 	case state.Service:
 		return []string{r.ARN}
 	case state.ServiceDeployment:
+		return []string{r.ServiceARN}
+	case state.TaskSet:
 		return []string{r.ServiceARN}
 	case state.Task:
 		if r.ServiceARN != "" {
@@ -110,10 +112,7 @@ func reachesService(r *state.Reader, c state.Change) []string {
 // servicesAt are the services of a container instance's cluster that wait for a place; if the instance itself has
 // changed, also those that have tasks there, those that want one on each, and those that look at zones.
 func servicesAt(r *state.Reader, i state.Instance, changed bool) []string {
-	var all []string
-	for d := range state.ServiceDeployments.By(r, "waiting in cluster", i.ClusterARN) {
-		all = append(all, d.ServiceARN)
-	}
+	all := servicesWaiting(r, i.ClusterARN)
 	if !changed {
 		return all
 	}
@@ -155,6 +154,8 @@ func supersede(tx *state.Tx, d state.ServiceDeployment, now time.Time) {
 
 // finish makes a DRAINING service INACTIVE, once nothing of it is left.
 func finish(tx *state.Tx, s state.Service) {
+	forgetSets(tx, s)
+	s.PrimaryTaskSet = ""
 	s.Status = "INACTIVE"
 	state.Services.Put(tx, s)
 }

@@ -20,6 +20,7 @@ type gathered struct {
 	deployment state.ServiceDeployment
 	revisions  map[string]state.ServiceRevision // by ARN
 	tasks      map[string]state.Task            // by ARN
+	sets       map[string]state.TaskSet         // by ID
 	view       rollout.View
 
 	src         state.Source
@@ -55,6 +56,9 @@ func gather(tx *state.Tx, s state.Service, d state.ServiceDeployment, steadyAfte
 		g.revision(arn)
 	}
 	g.lookAtSites(tx)
+	if external(s) {
+		g.lookAtSets(tx)
+	}
 	for t := range state.Tasks.By(tx, "open of service", s.ARN) {
 		g.tasks[t.ARN] = t
 		if one, matters := g.task(t); matters {

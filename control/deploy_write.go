@@ -243,6 +243,7 @@ func (w *writer) pin() {
 
 // remember writes the deployment down, if something of it is new.
 func (w *writer) remember(p rollout.Plan, waiting bool) {
+	w.rememberSets(p, waiting)
 	if w.deployment.ARN == "" {
 		return
 	}

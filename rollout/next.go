@@ -8,6 +8,9 @@ func Next(v View, now time.Time) Plan {
 	if !v.Service.Active {
 		return retire(v)
 	}
+	if v.Service.External {
+		return external(v, now)
+	}
 	switch v.Deployment.Settings.Strategy {
 	case BlueGreen, Linear, Canary:
 		return shift(v, now)

@@ -14,6 +14,8 @@ type View struct {
 	// Nodes are those that a task of the service may run on, by constraints and status: for DAEMON services, one each;
 	// for availability zone rebalancing, where there is somewhere to go.
 	Nodes []Node
+	// TaskSets are those of a service with the controller EXTERNAL.
+	TaskSets []TaskSet
 	// Names are what revisions are called in events and reasons: ecs-svc/NUMBER.
 	Names map[string]string
 	// Unroutable is why the traffic of a deployment that is to shift it cannot be shifted; empty = it can.
@@ -175,8 +177,11 @@ type Plan struct {
 	Healthy []string
 	// Deployment is the deployment as it is to be from now on.
 	Deployment Deployment
-	Finished   bool // a DRAINING service has no task left
-	Events     []Event
+	// TaskSets are the task sets as they are to be from now on; Gone are the IDs of those that are to be forgotten.
+	TaskSets []TaskSet
+	Gone     []string
+	Finished bool // a DRAINING service has no task left
+	Events   []Event
 	// Again is when the answer can change without anything happening. Zero = never.
 	Again time.Time
 }

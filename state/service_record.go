@@ -34,7 +34,13 @@ var (
 	ServiceEvents = NewTable("service-events", 1, func(e ServiceHistory) string { return e.ServiceARN })
 
 	TaskSets = NewTable("task-set", 1, func(t TaskSet) string { return t.ARN },
-		Index[TaskSet]{"service", func(t TaskSet) []string { return []string{t.ServiceARN} }})
+		Index[TaskSet]{"service", func(t TaskSet) []string { return []string{t.ServiceARN} }},
+		Index[TaskSet]{"waiting in cluster", func(t TaskSet) []string {
+			if !t.Waiting {
+				return nil
+			}
+			return []string{t.ClusterARN}
+		}})
 )
 
 // Service keeps the wanted number of copies running. Control's reaper deletes it, with all that belongs to it.
@@ -267,7 +273,22 @@ type TaskSet struct {
 	// Writer: control.
 	Stability   types.StabilityStatus
 	StabilityAt time.Time `json:",omitzero"`
-	// FailedInARow and StartAfter are as in ServiceDeployment. Writer: control.
+	// These are as in ServiceDeployment. Writer: control.
 	FailedInARow int32     `json:",omitempty"`
 	StartAfter   time.Time `json:",omitzero"`
+	Waiting      bool      `json:",omitempty"`
+	Steps        int64     `json:",omitempty"`
+}
+
+// Share is how many tasks it is to have of a desired count: rounded up. API Reference, "TaskSet", computedDesiredCount.
+func (t TaskSet) Share(desired int32) int32 {
+	if t.Status != "ACTIVE" {
+		return 0
+	}
+	exact := float64(desired) * t.Scale.Value / 100
+	share := int32(exact)
+	if exact-float64(share) > 1e-9 { // 30 % of 10 is 3, whatever floating point makes of it
+		share++
+	}
+	return share
 }

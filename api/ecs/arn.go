@@ -20,6 +20,7 @@ const (
 	kindDeployment = "service-deployment"
 	kindRevision   = "service-revision"
 	kindProvider   = "capacity-provider"
+	kindTaskSet    = "task-set"
 )
 
 // defaultCluster is meant where a request names no cluster.

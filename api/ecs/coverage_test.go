@@ -25,6 +25,7 @@ var (
 	runInput      = reflect.TypeFor[ecs.RunTaskInput]()
 	startInput    = reflect.TypeFor[ecs.StartTaskInput]()
 	createInput   = reflect.TypeFor[ecs.CreateServiceInput]()
+	taskSetInput  = reflect.TypeFor[ecs.CreateTaskSetInput]()
 	updateInput   = reflect.TypeFor[ecs.UpdateServiceInput]()
 )
 
@@ -59,6 +60,8 @@ listed, and not their members: one that is refused is refused by name.
 	for _, only := range []string{"forceNewDeployment", "service"} {
 		fmt.Fprintf(&b, "| %s (UpdateService) | acted on |\n", only)
 	}
+	b.WriteString("\n## CreateTaskSet, member by member\n\n| member | |\n|---|---|\n")
+	taskSet.write(&b, taskSetInput, "")
 	return b.String()
 }
 
@@ -91,6 +94,7 @@ type tables struct {
 var (
 	definition = tables{actedOnInDefinition, descriptiveInDefinition, refusedInDefinition, restrictedInDefinition, notes}
 	run        = tables{actedOnInRun, nil, refusedInRun, restrictedInRun, notesInRun}
+	taskSet    = tables{actedOnInTaskSet, nil, refusedInTaskSet, restrictedInRun, notesInTaskSet}
 	service    = tables{actedOnInService, descriptiveInService, refusedInService, restrictedInService, notesInService}
 )
 
@@ -151,6 +155,7 @@ func TestEveryMemberIsAccountedFor(t *testing.T) {
 		{definition, []reflect.Type{registerInput}},
 		{run, []reflect.Type{runInput, startInput}},
 		{service, []reflect.Type{createInput, updateInput}},
+		{taskSet, []reflect.Type{taskSetInput}},
 	} {
 		there := map[string]bool{}
 		for _, typ := range request.types {

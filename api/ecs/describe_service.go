@@ -50,6 +50,9 @@ func describeService(src state.Source, service state.Service, include []types.Se
 	all, by := countService(src, service.ARN)
 	d, deployed := state.ServiceDeployments.Get(src, service.DeploymentARN)
 	heading, _ := state.ServiceRevisions.Get(src, d.Heading())
+	if service.Controller == types.DeploymentControllerTypeExternal {
+		heading = primaryRevision(src, service)
+	}
 	out := types.Service{
 		AvailabilityZoneRebalancing:   cmp.Or(service.Rebalancing, types.AvailabilityZoneRebalancingDisabled),
 		CapacityProviderStrategy:      heading.CapacityProviderStrategy,
@@ -82,6 +85,7 @@ func describeService(src state.Source, service state.Service, include []types.Se
 		ServiceRegistries:             listed(heading.ServiceRegistries),
 		Status:                        ptr(service.Status),
 		TaskDefinition:                present(heading.DefinitionARN),
+		TaskSets:                      describeTaskSets(src, service),
 	}
 	if slices.Contains(include, types.ServiceFieldTags) {
 		out.Tags = listed(service.Tags)

@@ -59,6 +59,12 @@ func (s *Server) Register(api *wire.API) {
 	wire.Handle(api, s.PutClusterCapacityProviders)
 	wire.Handle(api, s.DeleteCluster)
 
+	wire.Handle(api, s.CreateTaskSet)
+	wire.Handle(api, s.UpdateTaskSet)
+	wire.Handle(api, s.DeleteTaskSet)
+	wire.Handle(api, s.DescribeTaskSets)
+	wire.Handle(api, s.UpdateServicePrimaryTaskSet)
+
 	wire.Handle(api, s.CreateCapacityProvider)
 	wire.Handle(api, s.DescribeCapacityProviders)
 	wire.Handle(api, s.UpdateCapacityProvider)

@@ -137,27 +137,32 @@ func checkExternal(service state.Service, revision state.ServiceRevision) error 
 
 // serviceToken finds what an earlier request with the same token made, or else returns the token's record as it is to be.
 func serviceToken(tx *state.Tx, c state.Cluster, in *ecs.CreateServiceInput, now time.Time) (token state.ClientToken, known bool, err error) {
-	text := deref(in.ClientToken)
+	rest := *in
+	rest.ClientToken = nil
+	return requestToken(tx, "CreateService|"+c.ARN, deref(in.ClientToken), rest, now, "Creation of service was not idempotent.")
+}
+
+// requestToken does that for any request, of which rest is all but the token; other is what is said of another one with
+// the same.
+func requestToken(tx *state.Tx, of, text string, rest any, now time.Time, other string) (token state.ClientToken, known bool, err error) {
 	if text == "" {
 		return token, false, nil
 	}
 	if len(text) > maxServiceToken || strings.ContainsFunc(text, func(r rune) bool { return r < '!' || r > '~' }) {
 		return token, false, invalid("clientToken must be at most %d printable ASCII characters.", maxServiceToken)
 	}
-	rest := *in
-	rest.ClientToken = nil
 	content, err := json.Marshal(rest)
 	if err != nil {
 		return token, false, fmt.Errorf("cannot tell a request from others: %w", err)
 	}
 	sum := sha256.Sum256(content)
-	made := state.ClientToken{Key: "CreateService|" + c.ARN + "|" + text, Fingerprint: hex.EncodeToString(sum[:]), CreatedAt: now}
+	made := state.ClientToken{Key: of + "|" + text, Fingerprint: hex.EncodeToString(sum[:]), CreatedAt: now}
 	token, known = state.ClientTokens.Get(tx, made.Key)
 	switch {
 	case !known, now.Sub(token.CreatedAt) >= state.ClientTokenLife:
 		return made, false, nil
 	case token.Fingerprint != made.Fingerprint:
-		return token, false, invalid("Creation of service was not idempotent.")
+		return token, false, invalid("%s", other)
 	}
 	return token, true, nil
 }

@@ -117,7 +117,7 @@ type taggedResource struct {
 
 // tagged finds what an ARN names. Only full ARNs are accepted here.
 func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
-	a, err := s.ours(ref, kindCluster, kindTask, kindInstance, kindDefinition, kindService, kindProvider)
+	a, err := s.ours(ref, kindCluster, kindTask, kindInstance, kindDefinition, kindService, kindProvider, kindTaskSet)
 	if err != nil {
 		return taggedResource{}, err
 	}
@@ -142,6 +142,15 @@ func (s *Server) tagged(src state.Source, ref string) (taggedResource, error) {
 		return taggedResource{c.Tags, func(tx *state.Tx, tags []types.Tag) {
 			c.Tags = tags
 			state.Clusters.Put(tx, c)
+		}}, nil
+	case kindTaskSet:
+		set, ok := state.TaskSets.Get(src, ref)
+		if !ok {
+			return taggedResource{}, taskSetNotFound()
+		}
+		return taggedResource{set.Tags, func(tx *state.Tx, tags []types.Tag) {
+			set.Tags = tags
+			state.TaskSets.Put(tx, set)
 		}}, nil
 	case kindProvider:
 		p, ok := state.CapacityProviders.Get(src, ref)
