@@ -61,7 +61,15 @@ func prepare(dir string) error {
 	if err := build(web, "havn/examples/web"); err != nil {
 		return err
 	}
+	origin := filepath.Join(dir, "origin")
+	if err := build(origin, "havn/e2e/testdata/origin"); err != nil {
+		return err
+	}
 	return errorsOf(
+		writeArchive("origin.tar", "havn/origin:latest", testimage.Spec{
+			Files:  map[string]string{"/origin": origin},
+			Config: v1.Config{Entrypoint: []string{"/origin"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
+		}),
 		writeArchive("web.tar", "havn/example-web:latest", testimage.Spec{
 			Files:  map[string]string{"/web": web},
 			Config: v1.Config{Entrypoint: []string{"/web"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},

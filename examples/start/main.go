@@ -1,22 +1,35 @@
-// Command start runs a task definition on the Havn that the environment points at, with the stock AWS SDK
-// and nothing of Havn's own, and prints the URL at which it answers. Run again, it finds its task.
+// Command start runs a task definition as a service of two copies behind a load balancer, on the Havn that the environment
+// points at, with the stock AWS SDK and nothing of Havn's own, and prints the URL at which it answers. Run again, it
+// finds what it made.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 )
 
-const startedBy = "make-up"
+const (
+	// name is that of the service, and of what stands before it.
+	name   = "web"
+	copies = 2
+	// patience is how long each part may take; a first start may have to make much anew.
+	patience = 2 * time.Minute
+)
 
 func main() {
 	definition := flag.String("definition", "", "task definition file")
@@ -33,77 +46,153 @@ func start(ctx context.Context, file, havn string) error {
 	if err != nil {
 		return err
 	}
-	client := ecs.NewFromConfig(sdk)
-	task, err := running(ctx, client)
+	e := example{ecs: ecs.NewFromConfig(sdk), elb: elb.NewFromConfig(sdk)}
+	url, err := e.entry(ctx)
 	if err != nil {
 		return err
 	}
-	if task == "" {
-		if task, err = run(ctx, client, file); err != nil {
-			return err
-		}
+	if err := e.service(ctx, file); err != nil {
+		return err
 	}
-	fmt.Println("waiting for the task to run")
-	waiter := ecs.NewTasksRunningWaiter(client, func(o *ecs.TasksRunningWaiterOptions) {
-		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
-	})
-	described, err := waiter.WaitForOutput(ctx, &ecs.DescribeTasksInput{Tasks: []string{task}}, time.Minute)
-	if err != nil {
-		return fmt.Errorf("the task does not run; see: %s ps --all: %w", havn, err)
+	fmt.Println("waiting for the service to answer behind its load balancer")
+	if err := e.ready(ctx); err != nil {
+		return fmt.Errorf("the service is not ready; see: %s ps --all, and aws ecs describe-services --services %s: %w", havn, name, err)
 	}
-	for _, c := range described.Tasks[0].Containers {
-		for _, b := range c.NetworkBindings {
-			url := fmt.Sprintf("http://127.0.0.1:%d", aws.ToInt32(b.HostPort))
-			res, err := http.Get(url)
-			if err != nil {
-				return fmt.Errorf("the task runs but does not answer: %w", err)
-			}
-			res.Body.Close()
-			fmt.Printf(`
+	if err := answers(url); err != nil {
+		return fmt.Errorf("the service runs but does not answer: %w", err)
+	}
+	fmt.Printf(`
 The example answers at   %s
 The AWS endpoint is      %s
 
 Now type:
   export PATH="$(dirname "$(realpath %s)"):$PATH"
   eval "$(havn env)"
-  aws ecs list-tasks
-  aws ecs run-task --task-definition web --launch-type EC2 --count 2
+  curl %s
+  aws ecs update-service --service %s --desired-count 4
+  aws ecs describe-services --services %s
   havn ps
-  havn logs %s
-`, url, os.Getenv("AWS_ENDPOINT_URL"), havn, task[len(task)-32:])
-		}
-	}
+`, url, os.Getenv("AWS_ENDPOINT_URL"), havn, url, name, name)
 	return nil
 }
 
-// running finds the task of an earlier run.
-func running(ctx context.Context, client *ecs.Client) (string, error) {
-	list, err := client.ListTasks(ctx, &ecs.ListTasksInput{StartedBy: aws.String(startedBy)})
-	if err != nil || len(list.TaskArns) == 0 {
-		return "", err
-	}
-	return list.TaskArns[0], nil
+// example is what is made.
+type example struct {
+	ecs   *ecs.Client
+	elb   *elb.Client
+	group string // the ARN of the target group
 }
 
-func run(ctx context.Context, client *ecs.Client, file string) (string, error) {
-	content, err := os.ReadFile(file)
+// entry makes the target group, the load balancer and its listener, and returns the listener's URL.
+func (e *example) entry(ctx context.Context) (string, error) {
+	// Both of these find what is there already with the same settings.
+	groups, err := e.elb.CreateTargetGroup(ctx, &elb.CreateTargetGroupInput{Name: aws.String(name), Protocol: elbtypes.ProtocolEnumHttp,
+		Port: aws.Int32(80), TargetType: elbtypes.TargetTypeEnumInstance, HealthCheckPath: aws.String("/health"),
+		HealthCheckIntervalSeconds: aws.Int32(5), HealthCheckTimeoutSeconds: aws.Int32(2)})
 	if err != nil {
 		return "", err
+	}
+	e.group = *groups.TargetGroups[0].TargetGroupArn
+	balancers, err := e.elb.CreateLoadBalancer(ctx, &elb.CreateLoadBalancerInput{Name: aws.String(name)})
+	if err != nil {
+		return "", err
+	}
+	balancer := balancers.LoadBalancers[0]
+	listeners, err := e.elb.DescribeListeners(ctx, &elb.DescribeListenersInput{LoadBalancerArn: balancer.LoadBalancerArn})
+	if err != nil {
+		return "", err
+	}
+	var port int32
+	if len(listeners.Listeners) > 0 {
+		port = *listeners.Listeners[0].Port
+	} else {
+		if port, err = freePort(); err != nil {
+			return "", err
+		}
+		_, err := e.elb.CreateListener(ctx, &elb.CreateListenerInput{LoadBalancerArn: balancer.LoadBalancerArn, Port: &port,
+			Protocol:       elbtypes.ProtocolEnumHttp,
+			DefaultActions: []elbtypes.Action{{Type: elbtypes.ActionTypeEnumForward, TargetGroupArn: &e.group}}})
+		if err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("http://%s:%d", *balancer.DNSName, port), nil
+}
+
+// freePort is a port that nothing on this machine listens on.
+func freePort() (int32, error) {
+	for port := int32(8080); port < 8180; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err == nil {
+			l.Close()
+			return port, nil
+		}
+	}
+	return 0, errors.New("none of the ports from 8080 to 8179 is free")
+}
+
+// service makes the service, unless it is there.
+func (e *example) service(ctx context.Context, file string) error {
+	found, err := e.ecs.DescribeServices(ctx, &ecs.DescribeServicesInput{Services: []string{name}})
+	if err != nil {
+		return err
+	}
+	for _, s := range found.Services {
+		if aws.ToString(s.Status) == "ACTIVE" {
+			return nil
+		}
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
 	}
 	var in ecs.RegisterTaskDefinitionInput
 	if err := json.Unmarshal(content, &in); err != nil {
-		return "", fmt.Errorf("cannot read %s: %w", file, err)
+		return fmt.Errorf("cannot read %s: %w", file, err)
 	}
-	registered, err := client.RegisterTaskDefinition(ctx, &in)
+	registered, err := e.ecs.RegisterTaskDefinition(ctx, &in)
 	if err != nil {
-		return "", err
+		return err
 	}
-	out, err := client.RunTask(ctx, &ecs.RunTaskInput{TaskDefinition: registered.TaskDefinition.TaskDefinitionArn, StartedBy: aws.String(startedBy)})
+	first := in.ContainerDefinitions[0]
+	_, err = e.ecs.CreateService(ctx, &ecs.CreateServiceInput{ServiceName: aws.String(name), DesiredCount: aws.Int32(copies),
+		TaskDefinition: registered.TaskDefinition.TaskDefinitionArn,
+		LoadBalancers: []ecstypes.LoadBalancer{{TargetGroupArn: &e.group, ContainerName: first.Name,
+			ContainerPort: first.PortMappings[0].ContainerPort}}})
+	return err
+}
+
+// ready waits until the service is stable, and the load balancer sends requests to its copies.
+func (e *example) ready(ctx context.Context) error {
+	stable := ecs.NewServicesStableWaiter(e.ecs, func(o *ecs.ServicesStableWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
+	})
+	if err := stable.Wait(ctx, &ecs.DescribeServicesInput{Services: []string{name}}, patience); err != nil {
+		return err
+	}
+	inService := elb.NewTargetInServiceWaiter(e.elb, func(o *elb.TargetInServiceWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
+	})
+	return inService.Wait(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: &e.group}, patience)
+}
+
+// answers asks the service once. Names that end in .localhost are this machine, as browsers and curl know; Go's resolver
+// asks the machine's, which may not.
+func answers(url string) error {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(host, ".localhost") {
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	res, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get(url)
 	if err != nil {
-		return "", err
+		return err
 	}
-	for _, f := range out.Failures {
-		return "", fmt.Errorf("no place for the task: %s %s", aws.ToString(f.Reason), aws.ToString(f.Detail))
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, res.Status)
 	}
-	return *out.Tasks[0].TaskArn, nil
+	return nil
 }

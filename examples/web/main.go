@@ -23,6 +23,7 @@ func main() {
 		fmt.Fprintf(w, "%s: container %s answers %s\n", greeting, host, r.URL.Path)
 		log.Printf("%s %s from %s", r.Method, r.URL.Path, r.RemoteAddr)
 	})
+	http.HandleFunc("/health", func(http.ResponseWriter, *http.Request) {}) // the load balancer's; nobody wants to read of each
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
