@@ -85,7 +85,7 @@ func (s *sockets) another() (netip.Addr, bool) {
 // states are what the load balancers' sockets make of them: active if all are open, failed if none is, and
 // active_impaired in between.
 func (s *sockets) states(t *route.Table, wanted map[endpoint][]*route.Listener) map[string]elb.LoadBalancerState {
-	open, failed := map[string]int{}, map[string][]string{}
+	open, failed := map[string]int{}, map[string]map[string][]netip.Addr{} // by load balancer; where, by reason
 	for e, sharing := range wanted {
 		for _, l := range sharing {
 			arn := l.Balancer.ARN
@@ -94,33 +94,43 @@ func (s *sockets) states(t *route.Table, wanted map[endpoint][]*route.Listener) 
 			case s.open[e] != nil, f.free != nil:
 				open[arn]++
 			case failing:
-				failed[arn] = append(failed[arn], f.reason)
+				if failed[arn] == nil {
+					failed[arn] = map[string][]netip.Addr{}
+				}
+				failed[arn][f.reason] = append(failed[arn][f.reason], e.at.Addr())
 			}
 		}
 	}
 	all := map[string]elb.LoadBalancerState{}
 	for _, l := range t.Balancers {
-		if s.moves[l.ARN].IsValid() {
-			continue // it is told when its own address is listened on, too
-		}
-		code := elb.LoadBalancerStateEnumActive
-		reasons := failed[l.ARN]
 		switch {
-		case len(reasons) > 0 && open[l.ARN] == 0:
-			code = elb.LoadBalancerStateEnumFailed
-		case len(reasons) > 0:
-			code = elb.LoadBalancerStateEnumActiveImpaired
-		}
-		made := elb.LoadBalancerState{Code: code}
-		if len(reasons) > 0 {
-			slices.Sort(reasons)
-			text := strings.Join(slices.Compact(reasons), "; ")
-			if code == elb.LoadBalancerStateEnumActiveImpaired && l.Address != "" {
+		case s.moves[l.ARN].IsValid(): // it is told when its own address is listened on, too
+		case len(failed[l.ARN]) == 0:
+			all[l.ARN] = elb.LoadBalancerState{Code: elb.LoadBalancerStateEnumActive}
+		case open[l.ARN] == 0:
+			all[l.ARN] = elb.LoadBalancerState{Code: elb.LoadBalancerStateEnumFailed, Reason: aws.String(reasons(failed[l.ARN]))}
+		default:
+			text := reasons(failed[l.ARN])
+			if l.Address != "" {
 				text += ". It is reachable at " + l.Address + " all the same"
 			}
-			made.Reason = aws.String(text)
+			all[l.ARN] = elb.LoadBalancerState{Code: elb.LoadBalancerStateEnumActiveImpaired, Reason: aws.String(text)}
 		}
-		all[l.ARN] = made
 	}
 	return all
+}
+
+// reasons are why a load balancer cannot be reached at some addresses.
+func reasons(where map[string][]netip.Addr) string {
+	var all []string
+	for reason, addresses := range where {
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		var at []string
+		for _, a := range slices.Compact(addresses) { // TCP and UDP
+			at = append(at, a.String())
+		}
+		all = append(all, reason+" at "+strings.Join(at, ", "))
+	}
+	slices.Sort(all)
+	return strings.Join(all, "; ")
 }

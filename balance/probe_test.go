@@ -103,3 +103,10 @@ func TestProbes(t *testing.T) {
 		t.Errorf("with a port of its own it goes to %s", got)
 	}
 }
+
+// answering is a target that says that it is well.
+func answering(t testing.TB) (at netip.AddrPort, stop func()) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	return netip.MustParseAddrPort(s.Listener.Addr().String()), s.Close
+}

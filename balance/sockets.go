@@ -163,7 +163,7 @@ func absent(e endpoint, err error) bool {
 	return gone && e.at.Addr() != loopback[0]
 }
 
-// reason says why an endpoint is not listened on, and who has its port.
+// reason says why an endpoint is not listened on, and who has its port; states adds where.
 func (s *sockets) reason(e endpoint, before failure, err error) string {
 	if before.reason != "" && before.tries%8 != 0 {
 		return before.reason // finding out who has a port costs more than finding it taken
@@ -174,11 +174,11 @@ func (s *sockets) reason(e endpoint, before failure, err error) string {
 		if who == "" {
 			who = "somebody who is not to be seen, such as a task's host port"
 		}
-		return fmt.Sprintf("port %d of %s is taken by %s", e.at.Port(), e.at.Addr(), who)
+		return fmt.Sprintf("port %d is taken by %s", e.at.Port(), who)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return fmt.Sprintf("port %d of %s needs a privilege: run Havn as root, give it CAP_NET_BIND_SERVICE, or lower the sysctl net.ipv4.ip_unprivileged_port_start", e.at.Port(), e.at.Addr())
+		return fmt.Sprintf("port %d needs a privilege (run Havn as root, give it CAP_NET_BIND_SERVICE, or lower the sysctl net.ipv4.ip_unprivileged_port_start)", e.at.Port())
 	}
-	return fmt.Sprintf("cannot listen on port %d of %s: %v", e.at.Port(), e.at.Addr(), err)
+	return fmt.Sprintf("port %d cannot be listened on (%v)", e.at.Port(), err)
 }
 
 // close ends all sockets; connections go on.
