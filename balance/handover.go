@@ -88,18 +88,22 @@ func (b *Balance) welcome(l *net.UnixListener, dnsName string) {
 				b.Log.Debug("cannot take over a connection", "error", err)
 				return
 			}
-			b.conns.serve(conn, func(conn *net.TCPConn) { b.serve(conn, b.meant(dnsName, addrPort(conn.LocalAddr())), false) })
+			b.conns.serve(conn, func(conn *net.TCPConn) {
+				if l := b.meant(dnsName, addrPort(conn.LocalAddr())); l != nil {
+					b.serveFor(conn, l)
+				}
+			})
 		})
 	}
 }
 
 // meant is the listener of a load balancer that a client at an address of another Havn means; none where the load
 // balancer would not listen there itself.
-func (b *Balance) meant(dnsName string, at netip.AddrPort) []string {
+func (b *Balance) meant(dnsName string, at netip.AddrPort) *route.Listener {
 	for _, l := range b.table.Load().Listeners {
 		if strings.EqualFold(l.Balancer.DNSName, dnsName) && l.Port == at.Port() && networks(l.Protocol)[0] == "tcp" &&
 			slices.Contains(places(l, nil, *b.outside.Load()), at.Addr()) {
-			return []string{l.ARN}
+			return l
 		}
 	}
 	return nil

@@ -20,13 +20,16 @@ const handshakeTimeout = 10 * time.Second
 // serve serves a client of a socket that some listeners share; with those of other Havns, if others.
 func (b *Balance) serve(conn *net.TCPConn, sharing []string, others bool) {
 	t := b.table.Load()
-	var heard []*route.Listener
+	var all []*route.Listener
 	for _, arn := range sharing {
 		if l := t.Listeners[arn]; l != nil {
-			heard = append(heard, l)
+			all = append(all, l)
 		}
 	}
-	l, err := choose(conn, heard, others)
+	if len(all) == 0 {
+		return
+	}
+	l, err := choose(conn, all, others)
 	lost, ok := errors.AsType[*misdirected](err)
 	if ok && handOver(conn, lost.host) {
 		return
@@ -35,9 +38,13 @@ func (b *Balance) serve(conn *net.TCPConn, sharing []string, others bool) {
 		fmt.Fprintf(conn, "HTTP/1.1 421 Misdirected Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n", len(lost.Error())+1, lost)
 		closeSoftly(conn)
 	}
-	if l == nil {
-		return
+	if l != nil {
+		b.serveFor(conn, l)
 	}
+}
+
+// serveFor serves a client of a listener.
+func (b *Balance) serveFor(conn *net.TCPConn, l *route.Listener) {
 	switch l.Protocol {
 	case elb.ProtocolEnumHttp:
 		b.HTTP.Serve(conn, b.table.Load, l.ARN)

@@ -214,14 +214,23 @@ func (b *Balance) listen(e endpoint, sharing []string) (*socket, error) {
 		l.Close()
 		unmark() // now that the place is free
 	}
-	b.conns.run(func() { b.accept(l, s) })
+	b.conns.run(func() {
+		b.accept(l, func(conn *net.TCPConn) {
+			sharing := *s.sharing.Load()
+			if e.shared() {
+				b.serve(conn, sharing, s.others.Load() > 0)
+			} else if l := b.table.Load().Listeners[sharing[0]]; l != nil {
+				b.serveFor(conn, l)
+			}
+		})
+	})
 	return s, nil
 }
 
 // tooMany is how long nothing is accepted after the process ran out of something, file descriptors above all.
 const tooMany = 20 * time.Millisecond
 
-func (b *Balance) accept(l net.Listener, s *socket) {
+func (b *Balance) accept(l net.Listener, serve func(*net.TCPConn)) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -232,7 +241,7 @@ func (b *Balance) accept(l net.Listener, s *socket) {
 			time.Sleep(tooMany)
 			continue
 		}
-		b.conns.serve(conn.(*net.TCPConn), func(conn *net.TCPConn) { b.serve(conn, *s.sharing.Load(), s.others.Load() > 0) })
+		b.conns.serve(conn.(*net.TCPConn), serve)
 	}
 }
 

@@ -28,22 +28,19 @@ const (
 	silence = 300 * time.Millisecond
 )
 
-// choose finds out which listener a client of a socket means that some share; with those of other Havns, if others. Nil
-// is none.
+// choose finds out which listener a client of a shared socket means; others is whether other Havns share it, too. Nil is
+// none. Where there is no choice, it is made all the same, as a name that nobody has is not to be answered: but for TCP,
+// whose clients may say nothing.
 func choose(conn *net.TCPConn, sharing []*route.Listener, others bool) (*route.Listener, error) {
-	if len(sharing) == 0 {
-		return nil, nil
-	}
-	own, patience := sharing[0].Balancer.ARN, firstWord
+	patience := firstWord
 	var quiet *route.Listener // the oldest whose clients may say nothing
 	for _, l := range sharing {
-		others = others || l.Balancer.ARN != own
 		if quiet == nil && (l.Protocol == elb.ProtocolEnumTcp || l.Protocol == elb.ProtocolEnumTcpUdp) {
 			quiet, patience = l, silence
 		}
 	}
-	if !others {
-		return sharing[0], nil
+	if quiet != nil && len(sharing) == 1 && !others {
+		return quiet, nil
 	}
 	heard := firstName(conn, patience)
 	if heard.nothing {
