@@ -43,6 +43,8 @@ var mayImport = map[string]struct {
 	"balance":           {[]string{"state", "balance/route", "balance/load", "balance/sslpolicy", "ports"}, "follows the state, and writes there what it sees; HTTP is given to it"},
 	"placement":         {[]string{"state", "schedule", "lifecycle"}, "asks schedule where and writes the answer down; which node serves which cluster is a part of that"},
 	"api/ecs":           {[]string{"state", "placement", "schedule", "wire", "lifecycle", "logoption"}, "handlers write facts; they never call forward"},
+	"api/acm":           {[]string{"state", "wire"}, "as api/ecs"},
+	"certify":           {[]string{"state"}, "issues what the state asks for"},
 	"api/elbv2":         {[]string{"state", "wire", "balance/sslpolicy"}, "as api/ecs"},
 	"api/sts":           {[]string{"wire"}, "as api/ecs"},
 	"api/logs":          {[]string{"state", "wire", "logstore", "logquery"}, "as api/ecs; events are not state, and go to their own store"},

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"havn/api/acm"
 	"havn/api/ecs"
 	"havn/api/elbv2"
 	"havn/api/logs"
@@ -21,6 +22,7 @@ import (
 	"havn/balance"
 	"havn/balance/load"
 	"havn/balance/proxy"
+	"havn/certify"
 	"havn/control"
 	"havn/dispatch"
 	"havn/expire"
@@ -110,6 +112,11 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	if err := s.balance(c, store); err != nil {
 		return s, err
 	}
+	authority, err := certify.Open(h.path("ca"), time.Now())
+	if err != nil {
+		return s, err
+	}
+	s.run("certificates", func(ctx context.Context) error { return authority.Run(ctx, store, log) })
 	s.serveHTTP(listener, handler, logsServer.EndSessions)
 	if err := s.answers(ctx); err != nil {
 		return s, err
@@ -281,8 +288,9 @@ func (c upConfig) handler(info serverInfo, store *state.Store, logsServer *logs.
 		PollEndpoint: wire.Endpoint, // a node polls where it found us
 	})
 	elbServer := elbv2.NewServer(elbv2.Config{Store: store, Region: c.region, Account: c.account})
+	acmServer := acm.NewServer(acm.Config{Store: store, Region: c.region, Account: c.account})
 	aws := wire.NewServer(wire.Config{
-		APIs:        []*wire.API{ecsServer.API(), elbServer.API(), logsServer.API(), sts.API()},
+		APIs:        []*wire.API{ecsServer.API(), elbServer.API(), acmServer.API(), logsServer.API(), sts.API()},
 		Credentials: lookup, Region: c.region, Account: c.account, Log: log,
 		Fallback: http.HandlerFunc(notAWS(info)),
 	})

@@ -27,10 +27,12 @@ import (
 //go:generate go run . -service sts -out ../../api/sts/shapes_gen.go
 //go:generate go run . -service cloudwatchlogs -package logs -out ../../api/logs/shapes_gen.go
 //go:generate go run . -service elasticloadbalancingv2 -package elbv2 -out ../../api/elbv2/shapes_gen.go
+//go:generate go run . -service acm -out ../../api/acm/shapes_gen.go
 //go:generate go run . -service ecs -package wire_test -prefix ecs -out ../ecs_gen_test.go
 //go:generate go run . -service sts -package wire_test -prefix sts -out ../sts_gen_test.go
 //go:generate go run . -service cloudwatchlogs -package wire_test -prefix logs -out ../logs_gen_test.go
 //go:generate go run . -service elasticloadbalancingv2 -package wire_test -prefix elb -out ../elb_gen_test.go
+//go:generate go run . -service acm -package wire_test -prefix acm -out ../acm_gen_test.go
 
 //go:embed model/*.txt
 var model embed.FS
