@@ -138,11 +138,11 @@ func roomier(before, after state.Resources) bool {
 // supersede ends all other deployments of a service when a new one begins.
 func supersede(tx *state.Tx, d state.ServiceDeployment, now time.Time) {
 	for other := range state.ServiceDeployments.By(tx, "service", d.ServiceARN) {
-		if other.ARN == d.ARN || !(rollout.Deployment{Status: string(other.Status)}).Open() && !other.Waiting {
+		if other.ARN == d.ARN || !isOpen(other) && !other.Waiting {
 			continue
 		}
 		other, _ := state.ServiceDeployments.Get(tx, other.ARN)
-		if (rollout.Deployment{Status: string(other.Status)}).Open() {
+		if isOpen(other) {
 			other.Status = types.ServiceDeploymentStatusStopped
 			other.StatusReason = "Service deployment stopped because a new service deployment was started."
 			other.StoppedAt, other.FinishedAt = now, now

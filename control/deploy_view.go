@@ -81,7 +81,7 @@ func (g *gathered) revision(arn string) state.ServiceRevision {
 
 // lookAtSites finds out where tasks can run, for services to which that matters.
 func (g *gathered) lookAtSites(tx *state.Tx) {
-	resting := !(rollout.Deployment{Status: string(g.deployment.Status)}).Open() // zones are balanced at rest
+	resting := !isOpen(g.deployment) // zones are balanced at rest
 	if s := g.view.Service; !s.Active || !s.Daemon && !(s.Rebalance && resting) {
 		return
 	}
@@ -253,9 +253,12 @@ func containerHealth(t state.Task, checked []string) (types.HealthStatus, string
 	return types.HealthStatusUnknown, ""
 }
 
-// settings are the deployment's, with ECS's defaults. API Reference, "DeploymentConfiguration".
+// settings are the deployment's, with ECS's defaults. API Reference, "DeploymentConfiguration". What says how far it may
+// go is the service's as it is now: who has asked for what cannot be can ask for less while it is under way.
 func (g *gathered) settings() rollout.Settings {
 	c := g.deployment.Configuration
+	now := g.service.Configuration
+	c.MinimumHealthyPercent, c.MaximumPercent, c.DeploymentCircuitBreaker = now.MinimumHealthyPercent, now.MaximumPercent, now.DeploymentCircuitBreaker
 	daemon := g.view.Service.Daemon
 	s := rollout.Settings{Strategy: rollout.Strategy(c.Strategy), Minimum: 100, Maximum: 200}
 	want := int(g.service.Desired)

@@ -76,6 +76,7 @@ func (w *writer) stop(stops []rollout.Stop) {
 	if len(stops) > maxStops {
 		stops, w.more = stops[:maxStops], true
 	}
+	w.guard(stops)
 	var stopped, moved []state.Task
 	attached := 0
 	for _, s := range stops {
@@ -103,6 +104,26 @@ func (w *writer) stop(stops []rollout.Stop) {
 	}
 	if len(moved) > 0 {
 		w.say("has stopped %d running tasks in %s due to AZ rebalancing: %s.", len(moved), w.node(moved[0].InstanceARN).zone, names(moved))
+	}
+}
+
+// maxGuarded is how many tasks a stop of a healthy one is held to at most.
+const maxGuarded = 1000
+
+// guard makes a stop of a healthy task hang on those that are healthy beside it: if one of them is lost at the same
+// time, it is decided again.
+func (w *writer) guard(stops []rollout.Stop) {
+	healthy := map[string]bool{}
+	for _, t := range w.view.Tasks {
+		if t.Phase == rollout.Healthy {
+			healthy[t.ID] = true
+		}
+	}
+	if !w.view.Service.Active || len(healthy) > maxGuarded || !slices.ContainsFunc(stops, func(s rollout.Stop) bool { return healthy[s.Task] }) {
+		return
+	}
+	for arn := range healthy {
+		state.Tasks.Get(w.tx, arn)
 	}
 }
 

@@ -20,7 +20,8 @@ const KeepStories = 7 * 24 * time.Hour
 
 // Reapers forget what has ended.
 func Reapers(keepStories time.Duration) []Controller {
-	return []Controller{reapTasks(), reapStories(keepStories), reapRefusals(keepStories), reapTokens(), reapDefinitions(), reapInstances(), reapClusters(), reapLogStreams()}
+	return []Controller{reapTasks(), reapStories(keepStories), reapRefusals(keepStories), reapTokens(), reapDefinitions(), reapInstances(), reapClusters(),
+		reapServices(), reapDeployments(), reapLogStreams()}
 }
 
 // reapTasks forgets a STOPPED task an hour after it has stopped. Its story is kept.
@@ -139,10 +140,28 @@ func reapDefinitions() Controller {
 			}
 			return nil
 		},
+		Reaches: func(r *state.Reader, c state.Change) (all []string) {
+			service := ""
+			switch record := c.New.(type) { // that a service wants other revisions now, or none
+			case state.Service:
+				service = record.ARN
+			case state.ServiceDeployment:
+				before, _ := c.Old.(state.ServiceDeployment)
+				if before.Status == record.Status {
+					return nil
+				}
+				service = record.ServiceARN
+			}
+			for revision := range state.ServiceRevisions.By(r, "service", service) {
+				if d, ok := state.TaskDefinitions.Get(r, revision.DefinitionARN); ok && d.Status == "DELETE_IN_PROGRESS" {
+					all = append(all, d.ARN)
+				}
+			}
+			return all
+		},
 		Reconcile: func(tx *state.Tx, key string, _ time.Time) (time.Duration, error) {
 			d, ok := state.TaskDefinitions.Get(tx, key)
-			if ok && d.Status == "DELETE_IN_PROGRESS" && state.Tasks.CountBy(tx, "definition", key) == 0 &&
-				state.ServiceRevisions.CountBy(tx, "definition", key) == 0 {
+			if ok && d.Status == "DELETE_IN_PROGRESS" && state.Tasks.CountBy(tx, "definition", key) == 0 && !wantedByService(tx, key) {
 				state.TaskDefinitions.Delete(tx, key)
 			}
 			return 0, nil
@@ -196,12 +215,15 @@ func reapClusters() Controller {
 			if i, ok := gone[state.Instance](c); ok {
 				return []string{i.ClusterARN}
 			}
+			if s, ok := gone[state.Service](c); ok {
+				return []string{s.ClusterARN}
+			}
 			return nil
 		},
 		Reconcile: func(tx *state.Tx, key string, now time.Time) (time.Duration, error) {
 			c, ok := state.Clusters.Get(tx, key)
 			if !ok || c.Status != "INACTIVE" ||
-				state.Tasks.CountBy(tx, "cluster", key) > 0 || state.Instances.CountBy(tx, "cluster", key) > 0 {
+				state.Tasks.CountBy(tx, "cluster", key) > 0 || state.Instances.CountBy(tx, "cluster", key) > 0 || state.Services.CountBy(tx, "cluster", key) > 0 {
 				return 0, nil
 			}
 			if left := c.DeletedAt.Add(keepCluster).Sub(now); left > 0 {

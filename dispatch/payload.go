@@ -20,8 +20,9 @@ func StopOf(t state.Task) protocol.Task {
 }
 
 // AssignmentOf is what a node is told of a task that is to run: all that it needs, overrides applied. What
-// Havn does not act on yet is not in here, because RunTask refuses it.
-func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
+// Havn does not act on yet is not in here, because RunTask refuses it. Pinned are the images that its service's earlier
+// tasks found.
+func AssignmentOf(t state.Task, d state.TaskDefinition, pinned ...types.ContainerImage) protocol.Task {
 	spec := state.Overridden(d.Spec, t.Overrides)
 	a := protocol.Task{
 		ARN:           t.ARN,
@@ -45,7 +46,13 @@ func AssignmentOf(t state.Task, d state.TaskDefinition) protocol.Task {
 		a.ServiceName = service
 	}
 	for _, c := range spec.ContainerDefinitions {
-		a.Containers = append(a.Containers, container(t, spec, c))
+		one := container(t, spec, c)
+		for _, image := range pinned {
+			if aws.ToString(image.ContainerName) == one.Name && c.VersionConsistency != types.VersionConsistencyDisabled {
+				one.Image = byDigest(one.Image, aws.ToString(image.ImageDigest))
+			}
+		}
+		a.Containers = append(a.Containers, one)
 	}
 	for _, c := range a.Containers {
 		for _, gpu := range state.GPUsOf(spec, t.Reserved.GPUs, c.Name) {
@@ -113,6 +120,17 @@ func container(t state.Task, spec types.TaskDefinition, c types.ContainerDefinit
 		})
 	}
 	return out
+}
+
+// byDigest is an image's reference with a digest in the place of its tag. Developer Guide, "Container image resolution".
+func byDigest(image, digest string) string {
+	if digest == "" || strings.Contains(image, "@") {
+		return image
+	}
+	if at := strings.LastIndexByte(image, ':'); at > strings.LastIndexByte(image, '/') {
+		image = image[:at]
+	}
+	return image + "@" + digest
 }
 
 // environment is the container's as a map. The agent adds the metadata endpoints itself; what runs the task

@@ -258,7 +258,8 @@ func (s *Session) pack(r *state.Reader, tasks []state.Task, now time.Time) []pro
 		// The reaper keeps a definition as long as a task refers to it. Were one lost all the same, its
 		// task is told to stop, so that it ends instead of hanging.
 		if d, ok := state.TaskDefinitions.Get(r, t.DefinitionARN); ok && t.Wanted() != lifecycle.Stopped {
-			a = AssignmentOf(t, d)
+			revision, _ := state.ServiceRevisions.Peek(r, t.RevisionARN) // none, of a task that is no service's
+			a = AssignmentOf(t, d, revision.Images...)
 		}
 		size := 0
 		if len(tasks) > 1 { // one alone always fits

@@ -1,5 +1,7 @@
 package rollout
 
+import "slices"
+
 // daemon keeps one task on each container instance that one can run on. A node's next task waits until its last one
 // has stopped, unless the maximum lets it come before.
 func (f *fleet) daemon() {
@@ -30,12 +32,18 @@ func (f *fleet) stopSickDaemons() {
 		f.stop(t, t.Reason)
 	}
 	f.sick = nil
+	f.old = slices.DeleteFunc(f.old, func(t Task) bool {
+		if t.Phase == Unhealthy {
+			f.stop(t, t.Reason)
+		}
+		return t.Phase == Unhealthy
+	})
 	// Two on one node: one was started when the other was thought to be gone.
 	seen := map[string]bool{}
 	for _, all := range []*[]Task{&f.fit, &f.pending} {
 		kept := (*all)[:0:0]
 		for _, t := range *all {
-			if seen[t.Node] {
+			if seen[t.Node] && !t.Protected && f.spare(t) {
 				f.stop(t, scaling(f.View))
 				continue
 			}

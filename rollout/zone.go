@@ -13,7 +13,7 @@ import (
 func (f *fleet) rebalance() {
 	d := &f.plan.Deployment
 	idle := len(f.plan.Start)+len(f.plan.Stop)+len(f.pending)+len(f.sick)+len(f.old)+f.leaving == 0
-	if !f.Service.Rebalance || d.Open() {
+	if !f.Service.Rebalance || d.Open() || d.Status == Halted {
 		d.Moving = false
 		return
 	}

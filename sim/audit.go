@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
 	"havn/lifecycle"
 	"havn/state"
 )
@@ -24,6 +26,7 @@ type audit struct {
 	reaped    map[string]bool           // tasks that were forgotten when it was time
 	tokens    map[string]made           // by client token: the commit that made its tasks
 	changed   bool
+	fleets    *fleets
 }
 
 // made is which commit, and when.
@@ -38,7 +41,7 @@ func newAudit(w *world) *audit {
 		w.fail("every record decodes", "%v", err)
 	}
 	return &audit{w: w, store: store, seen: store.Revision(), changed: true, instances: map[string]state.Instance{}, connected: map[string]bool{}, inactive: map[string]time.Time{},
-		byNode: map[string]bool{}, reaped: map[string]bool{}, tokens: map[string]made{}}
+		fleets: newFleets(), byNode: map[string]bool{}, reaped: map[string]bool{}, tokens: map[string]made{}}
 }
 
 // sync reads what is new, and checks it.
@@ -75,6 +78,7 @@ func (a *audit) commit(c state.Commit, by actor) {
 			a.revisionsGrow(change)
 		}
 	}
+	a.follow(c, by)
 	for _, change := range c.Changes {
 		if i, ok := change.New.(state.Instance); ok {
 			if i.Status == "INACTIVE" && a.instances[i.ARN].Status != "INACTIVE" {
@@ -157,7 +161,7 @@ func (a *audit) stopsForAReason(old, t state.Task, by actor) {
 
 // tokenMakesOneSet: the same clientToken never makes two sets of tasks. It is kept for a day.
 func (a *audit) tokenMakesOneSet(revision state.Revision, t state.Task) {
-	if t.StartedBy == "" {
+	if t.StartedBy == "" || t.ServiceARN != "" {
 		return
 	}
 	first, known := a.tokens[t.StartedBy]
@@ -277,7 +281,8 @@ var writers = map[string]writes{
 		byUser: {created, "Tags", "ProtectedUntil", "Version", "Desired", "StoppingAt", "StopCode", "StoppedReason", "StoppedBy"},
 		byNode: append([]string{"Last", "Containers", "ConnectedAt", "PullStartedAt", "PullStoppedAt", "StartedAt",
 			"ExecutionStoppedAt", "StoppedAt", "Version"}, toStop...),
-		byControl:  append([]string{deleted, "Attached", "Last", "Containers", "StoppedAt", "Version"}, toStop...),
+		byControl: append([]string{created, deleted, "Attached", "Counted", "HealthyAt", "Last", "Containers", "StoppedAt", "Version"},
+			toStop...),
 		byDispatch: {"Health", "Version"},
 	},
 	state.Nodes.Name(): {
@@ -297,6 +302,19 @@ var writers = map[string]writes{
 	state.Stories.Name():       {byControl: {created, deleted}},
 	state.Refusals.Name():      {byUser: writesOfRefusals, byControl: {deleted}},
 	state.ClientTokens.Name():  {byUser: {created}, byControl: {deleted}},
+	state.Services.Name(): {
+		byUser: {created, "Status", "DeletedAt", "Desired", "Configuration", "HookDetails", "GracePeriod", "Rebalancing", "PlacementConstraints",
+			"PlacementStrategy", "PropagateTags", "EnableManagedTags", "Tags", "DeploymentARN", "CreatedAt", "CreatedBy", "Scheduling"},
+		byControl: {deleted, "Status"},
+	},
+	state.ServiceRevisions.Name(): {byUser: {created, deleted}, byControl: {deleted, "Images", "Groups"}},
+	state.ServiceDeployments.Name(): {
+		byUser: {created, deleted, "Stop", "Answers"},
+		byControl: {deleted, "Status", "StatusReason", "Stage", "StageSince", "StartedAt", "FinishedAt", "StoppedAt", "UpdatedAt",
+			"Rollback", "BlueARN", "Failed", "FailedInARow", "StartAfter", "ProductionTraffic", "TestTraffic", "Hooks", "Steady",
+			"Moving", "Waiting", "Steps"},
+	},
+	state.ServiceEvents.Name(): {byUser: {deleted}, byControl: {created, deleted, "Events"}},
 }
 
 // oneWriterPerField: each field of a record is written by its owner and by nobody else.
@@ -308,7 +326,8 @@ func (a *audit) oneWriterPerField(change state.Change, by actor) {
 		}
 	}
 	if t, ok := change.New.(state.Task); ok && change.Old != nil && by != byUser && t.Last != lifecycle.Stopped {
-		orphan := by == byControl && a.orphaned(change.Old.(state.Task)) // it is told to stop
+		// It is told to stop: because nobody else can say so, or because its service needs it no more.
+		orphan := by == byControl && (a.orphaned(change.Old.(state.Task)) || t.StopCode == types.TaskStopCodeServiceSchedulerInitiated)
 		for _, field := range changedFields(change) {
 			if slices.Contains(toStop, field) && !(orphan && field != "Reserved") {
 				a.w.fail("a field has one writer", "%s wrote %s of %s, which is not STOPPED", by, field, short(t.ARN))

@@ -35,6 +35,7 @@ func (w *world) heal() {
 		n.runtime.faults = RuntimeFaults{}
 	}
 	w.demand("everybody is back", settleWithin, w.everybodyIsBack)
+	w.users.servants.heal()
 	w.demand("every task is where it should be", settleWithin, w.everyTaskIsThere)
 	w.demand("nothing is under way", stopWithin, w.nothingUnderWay)
 	w.queuesAreEmpty()
@@ -149,7 +150,13 @@ func (w *world) queuesAreEmpty() {
 	}
 	w.audit.sync()
 	if after := w.audit.store.Revision(); after != before {
-		w.fail("queues are empty", "a new leader had %d commits to make", after-before)
+		what := ""
+		for _, c := range w.audit.store.Since(before) {
+			for _, change := range c.Changes {
+				what += fmt.Sprintf(", %s %s %v", change.Table, lastPart(change.Key), changedFields(change))
+			}
+		}
+		w.fail("queues are empty", "a new leader had %d commits to make%s", after-before, what)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"havn/lifecycle"
@@ -549,7 +550,8 @@ func (r *Runtime) upTo(d time.Duration) time.Duration {
 func imageOf(task *protocol.Task, name string) string {
 	for _, c := range task.Containers {
 		if c.Name == name {
-			return c.Image
+			name, _, _ := strings.Cut(c.Image, "@") // the digest of its only version
+			return name
 		}
 	}
 	return ""

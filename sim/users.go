@@ -42,7 +42,8 @@ type users struct {
 	model model
 	asked int // how many calls were made, of users and of rivals
 	// tokens are requests that were made once with a client token, to be repeated.
-	tokens []*sdk.RunTaskInput
+	tokens   []*sdk.RunTaskInput
+	servants *servants
 }
 
 func newUsers(w *world) *users {
@@ -53,6 +54,7 @@ func newUsers(w *world) *users {
 			u.left *= 2
 		}
 	}
+	u.servants = newServants(u)
 	return u
 }
 
@@ -111,6 +113,9 @@ func nothing() {}
 // act does one thing that comes to mind.
 func (u *users) act(s *server, who string) {
 	w := u.w
+	if u.servants.act(s, who) {
+		return
+	}
 	cluster := pick(w, clusterNames)
 	switch n := w.chance.IntN(100); {
 	case n < 6:

@@ -141,6 +141,38 @@ func (s *Images) get(ctx context.Context, ref string) (*image, error) {
 	return s.info(ctx, img)
 }
 
+// getByDigest gives an image that is present the name name@digest too, if one of that digest is present under another
+// of the repository's names: a tag's, that it was pulled by. It returns nil if there is none.
+func (s *Images) getByDigest(ctx context.Context, name string) (*image, error) {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return nil, err
+	}
+	pinned, ok := named.(reference.Digested)
+	if !ok {
+		return nil, nil
+	}
+	same, err := s.store.List(ctx, "target.digest=="+pinned.Digest().String())
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for the image %s: %w", name, err)
+	}
+	for _, img := range same {
+		other, err := reference.ParseDockerRef(img.Name)
+		if err != nil || other.Name() != named.Name() || img.Labels[labelLoaded] != "" {
+			continue
+		}
+		made, err := s.store.Create(ctx, images.Image{Name: name, Target: img.Target})
+		if err != nil && !errdefs.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("cannot name the image %s: %w", name, err)
+		}
+		if err != nil {
+			return s.get(ctx, name)
+		}
+		return s.info(ctx, made)
+	}
+	return nil, nil
+}
+
 func (s *Images) info(ctx context.Context, img images.Image) (*image, error) {
 	s.mu.Lock()
 	info, ok := s.known[img.Target.Digest]

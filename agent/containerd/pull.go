@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -73,7 +74,13 @@ func (r *Runtime) pulled(ctx context.Context, name string) (*image, error) {
 	if err != nil && !errdefs.IsNotFound(err) {
 		return nil, err
 	}
-	if present != nil && (present.loaded || r.behavior == PullOnce || r.behavior == PullPreferCached) {
+	pinned := strings.Contains(name, "@") // and so what is present is what a registry would give
+	if present == nil && pinned && r.behavior != PullAlways {
+		if present, err = r.images.getByDigest(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	if present != nil && (present.loaded || pinned && r.behavior != PullAlways || r.behavior == PullOnce || r.behavior == PullPreferCached) {
 		return present, r.images.ensureUnpacked(ctx, present)
 	}
 	fetched, err := r.images.pull(ctx, name, present, r.log)
