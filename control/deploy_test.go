@@ -28,7 +28,7 @@ import (
 //	update NAME [definition=D] [desired=N] [min=P] [max=P] [stop=ROLLBACK|ABORT]        a new deployment, if it says definition
 //	delete NAME
 //	obey [TASK...]                                        all nodes, or these tasks: RUNNING, or STOPPED if told to stop
-//	exit TASK...                                          an essential container exits, and the task with it
+//	exit TASK...                                          a second later, an essential container exits, and the task with it
 //	health TASK... status=S                               of its containers
 //	target TASK... state=S
 //	stop TASK                                             a user does
@@ -50,6 +50,31 @@ func TestDeploy(t *testing.T) {
 			return cmp.Or(w.news(), "nothing\n")
 		})
 	})
+}
+
+// TestManyAreStartedAtOnce: in as many transactions as it takes, none of which is too large.
+func TestManyAreStartedAtOnce(t *testing.T) {
+	w := &services{world: newWorld(t, All()...)}
+	definition := state.TaskDefinition{ARN: arn("task-definition", "web:1"), Spec: types.TaskDefinition{
+		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("web"), Image: aws.String("web"), Memory: aws.Int32(8)}}}}
+	w.update(func(tx *state.Tx) {
+		state.Clusters.Put(tx, state.Cluster{ARN: arn("cluster", "c"), Name: "c", Status: "ACTIVE", CreatedAt: epoch})
+		w.node(tx, "n", 1, "", false, false)
+		state.TaskDefinitions.Put(tx, definition)
+		w.deploy(tx, state.Service{ARN: arn("service", "c/web"), Name: "web", ClusterARN: arn("cluster", "c"), Status: "ACTIVE",
+			Scheduling: types.SchedulingStrategyReplica, Controller: types.DeploymentControllerTypeEcs, Desired: 1000}, "web:1", false)
+	})
+	w.pass(0)
+	w.store.View(func(r *state.Reader) {
+		if n := state.Tasks.CountBy(r, "unstopped of service", arn("service", "c/web")); n != 1000 {
+			t.Errorf("%d tasks of 1000", n)
+		}
+	})
+	for _, c := range w.store.Since(w.shown) {
+		if len(c.Changes) > 2*maxStarts {
+			t.Errorf("a commit of %d records", len(c.Changes))
+		}
+	}
 }
 
 type services struct {
@@ -228,6 +253,7 @@ func (w *services) do(t *testing.T, d *datadriven.TestData) {
 	case "obey":
 		w.each(d, func(tx *state.Tx, task state.Task) { obey(tx, task, w.now) })
 	case "exit":
+		w.pass(time.Second)
 		w.each(d, func(tx *state.Tx, task state.Task) {
 			task.StopCode, task.StoppedReason = types.TaskStopCodeEssentialContainerExited, "Essential container in task exited"
 			if task.Last == lifecycle.Pending {

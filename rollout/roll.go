@@ -265,8 +265,15 @@ func (f *fleet) stopOld() {
 	slices.SortStableFunc(f.old, func(a, b Task) int {
 		return cmp.Or(cmp.Compare(use(a), use(b)), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
+	unproven := 0 // that run, and may never become healthy: what runs is not given up for them
+	for _, t := range f.pending {
+		if t.Phase == Running {
+			unproven++
+		}
+	}
 	f.old = slices.DeleteFunc(f.old, func(t Task) bool {
-		if t.Protected || !f.spare(t) {
+		runs := t.Phase == Running || t.Phase == Unhealthy && !useless(t)
+		if t.Protected || !f.spare(t) || runs && f.running-unproven <= f.lower {
 			return false
 		}
 		f.stop(t, scaling(f.View))

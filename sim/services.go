@@ -133,6 +133,7 @@ func (s *servants) heal() {
 			w.fail("a service is updated", "%s: %v", service.Name, err)
 		}
 	}
+	w.after(0, nothing)     // after which the controllers are told
 	w.run(time.Second, nil) // where there is no node, nothing is demanded, but that this is found out
 	w.demand("a service comes to what it should be", settleWithin, s.unsettled)
 	w.run(time.Second, nil) // the last commit may concern others
