@@ -2,8 +2,10 @@ package sim
 
 import (
 	"context"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/agent"
 	"havn/lifecycle"
@@ -28,6 +30,10 @@ const (
 	KeepsNetworks    Defect = "a runtime that says it has disconnected what it has not"
 	SharesPorts      Defect = "a runtime that gives two tasks one port"
 	Overbooks        Defect = "a machine that turns out to be smaller"
+	StopsTooMany     Defect = "a rollout that does not look at the minimum"
+	StartsTooMany    Defect = "a rollout that does not look at the maximum"
+	StartsBeside     Defect = "a rollout that starts a second daemon beside the first"
+	NeverReplaces    Defect = "a rollout that does not make losses good"
 )
 
 // misremembered is a journal's record as an agent with a defect reads it.
@@ -87,6 +93,17 @@ func (u *users) forgetToSubtract(s *server, out *sdk.RunTaskOutput) {
 	})
 }
 
+// startAnother makes a copy of a service's task, that holds nothing.
+func startAnother(tx *state.Tx, strategy types.SchedulingStrategy) {
+	for t := range state.Tasks.All(tx) {
+		if v, _ := state.Services.Get(tx, t.ServiceARN); v.Scheduling == strategy && t.Desired != lifecycle.Stopped && t.Last != lifecycle.Stopped {
+			t.ARN, t.Reserved = t.ARN+"0", state.Resources{}
+			state.Tasks.Put(tx, t)
+			return
+		}
+	}
+}
+
 // meddle commits what nobody should, if that is the defect.
 func (s *server) meddle() {
 	meddlers := map[Defect]struct {
@@ -113,6 +130,24 @@ func (s *server) meddle() {
 				if n, _ := state.Nodes.Get(tx, t.NodeID); n.Connected && i.Status == "INACTIVE" && t.Last != lifecycle.Stopped {
 					t.Last = lifecycle.Stopped
 					state.Tasks.Put(tx, t)
+				}
+			}
+		}},
+		StopsTooMany: {byControl, func(tx *state.Tx) {
+			for t := range state.Tasks.All(tx) {
+				if !t.HealthyAt.IsZero() && t.Desired != lifecycle.Stopped {
+					t.Desired, t.StopCode, t.StoppingAt = lifecycle.Stopped, types.TaskStopCodeServiceSchedulerInitiated, s.w.now
+					state.Tasks.Put(tx, t)
+				}
+			}
+		}},
+		StartsTooMany: {byControl, func(tx *state.Tx) { startAnother(tx, types.SchedulingStrategyReplica) }},
+		StartsBeside:  {byControl, func(tx *state.Tx) { startAnother(tx, types.SchedulingStrategyDaemon) }},
+		NeverReplaces: {byControl, func(tx *state.Tx) {
+			for d := range state.ServiceDeployments.All(tx) {
+				if s.w.healed && d.Steady { // it takes the service for one that must wait
+					d.StartAfter = s.w.now.Add(24 * time.Hour)
+					state.ServiceDeployments.Put(tx, d)
 				}
 			}
 		}},

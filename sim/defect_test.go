@@ -22,6 +22,10 @@ func TestEveryDefectIsCaught(t *testing.T) {
 		{KeepsNetworks, "nothing is left on a node"},
 		{SharesPorts, "no two tasks have one port"},
 		{Overbooks, "no node is over capacity"},
+		{StopsTooMany, "a service has no fewer healthy tasks than its minimum"},
+		{StartsTooMany, "a service has no more than its maximum"},
+		{StartsBeside, "a DAEMON service has one task on each node"},
+		{NeverReplaces, "a service comes to what it should be"},
 	} {
 		t.Run(string(c.defect), func(t *testing.T) {
 			t.Parallel()
