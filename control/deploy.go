@@ -1,6 +1,7 @@
 package control
 
 import (
+	"reflect"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -92,11 +93,11 @@ func reachesService(r *state.Reader, c state.Change) []string {
 		}
 	case state.Instance:
 		before, _ := c.Old.(state.Instance)
-		return servicesAt(r, record, before.Status != record.Status || c.New == nil)
+		return servicesAt(r, record, before.Status != record.Status || c.New == nil || !reflect.DeepEqual(before.Attributes, record.Attributes))
 	case state.Node:
 		before, _ := c.Old.(state.Node)
 		moved := before.Connected != record.Connected || before.Condition.Impaired() != record.Condition.Impaired() ||
-			len(before.Attributes) != len(record.Attributes)
+			!reflect.DeepEqual(before.Attributes, record.Attributes)
 		if !moved && !roomier(before.Remaining, record.Remaining) {
 			return nil
 		}

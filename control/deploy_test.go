@@ -52,7 +52,7 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
-// TestManyAreStartedAtOnce: in as many transactions as it takes, none of which is too large.
+// TestManyAreStartedAtOnce: and stopped, in as many transactions as it takes, none of which is too large.
 func TestManyAreStartedAtOnce(t *testing.T) {
 	w := &services{world: newWorld(t, All()...)}
 	definition := state.TaskDefinition{ARN: arn("task-definition", "web:1"), Spec: types.TaskDefinition{
@@ -68,6 +68,23 @@ func TestManyAreStartedAtOnce(t *testing.T) {
 	w.store.View(func(r *state.Reader) {
 		if n := state.Tasks.CountBy(r, "unstopped of service", arn("service", "c/web")); n != 1000 {
 			t.Errorf("%d tasks of 1000", n)
+		}
+	})
+	w.update(func(tx *state.Tx) {
+		s, _ := state.Services.Get(tx, arn("service", "c/web"))
+		s.Desired = 10
+		state.Services.Put(tx, s)
+	})
+	w.pass(0)
+	w.store.View(func(r *state.Reader) {
+		wanted := 0
+		for task := range state.Tasks.By(r, "unstopped of service", arn("service", "c/web")) {
+			if task.Desired != lifecycle.Stopped {
+				wanted++
+			}
+		}
+		if wanted != 10 {
+			t.Errorf("%d tasks of 10", wanted)
 		}
 	})
 	for _, c := range w.store.Since(w.shown) {

@@ -191,6 +191,9 @@ func (f *fleet) stopped(t Task) bool {
 	return slices.ContainsFunc(f.plan.Stop, func(s Stop) bool { return s.Task == t.ID })
 }
 
+// maxVictims is how many tasks one look chooses to stop for being too many. The next look chooses the next.
+const maxVictims = 50
+
 // scaleIn stops what is there once too often.
 func (f *fleet) scaleIn() {
 	excess := len(f.fit) + len(f.pending) - f.want
@@ -198,7 +201,7 @@ func (f *fleet) scaleIn() {
 		return
 	}
 	var gone []Task
-	for ; excess > 0; excess-- {
+	for excess = min(excess, maxVictims); excess > 0; excess-- {
 		t, ok := f.victim(slices.Concat(f.fit, f.pending), gone)
 		if !ok {
 			break
