@@ -127,7 +127,8 @@ func (s *servants) heal() {
 			DeploymentConfiguration: &types.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(0), MaximumPercent: aws.Int32(100)}}
 		if service.Scheduling == types.SchedulingStrategyReplica {
 			in.DesiredCount = aws.Int32(min(service.Desired, 2))
-			in.DeploymentConfiguration = &types.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50), MaximumPercent: aws.Int32(200)}
+			// With a minimum, services that hold all there is could wait for each other for ever.
+			in.DeploymentConfiguration = &types.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(0), MaximumPercent: aws.Int32(200)}
 		}
 		if _, err := w.server.api.UpdateService(w.server.as(byUser), in); err != nil {
 			w.fail("a service is updated", "%s: %v", service.Name, err)
