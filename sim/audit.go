@@ -76,6 +76,8 @@ func (a *audit) commit(c state.Commit, by actor) {
 			a.task(c.Revision, change, by)
 		case state.Families.Name():
 			a.revisionsGrow(change)
+		case state.Targets.Name():
+			a.target(c, change)
 		}
 	}
 	a.follow(c, by)
@@ -304,7 +306,7 @@ var writers = map[string]writes{
 	state.ClientTokens.Name():  {byUser: {created}, byControl: {deleted}},
 	state.Services.Name(): {
 		byUser: {created, "Status", "DeletedAt", "Desired", "Configuration", "HookDetails", "GracePeriod", "Rebalancing", "PlacementConstraints",
-			"PlacementStrategy", "PropagateTags", "EnableManagedTags", "Tags", "DeploymentARN", "CreatedAt", "CreatedBy", "Scheduling"},
+			"PlacementStrategy", "PropagateTags", "EnableManagedTags", "Tags", "DeploymentARN", "CreatedAt", "CreatedBy", "Scheduling", "RoleARN"},
 		byControl: {deleted, "Status"},
 	},
 	state.ServiceRevisions.Name(): {byUser: {created, deleted}, byControl: {deleted, "Images", "Groups"}},
@@ -313,6 +315,12 @@ var writers = map[string]writes{
 		byControl: {deleted, "Status", "StatusReason", "Stage", "StageSince", "StartedAt", "FinishedAt", "StoppedAt", "UpdatedAt",
 			"Rollback", "BlueARN", "Failed", "FailedInARow", "StartAfter", "ProductionTraffic", "TestTraffic", "Hooks", "Steady",
 			"Moving", "Waiting", "Steps"},
+	},
+	state.TargetGroups.Name(): {byUser: {created}},
+	state.Listeners.Name():    {byUser: {created}},
+	state.Targets.Name(): {
+		byControl: {created, deleted, "DrainingSince", "TaskARN", "RegisteredAt", "Zone", "Health", "Drained"}, // also in the place of one that is gone
+		byBalance: {"Health", "Drained"},
 	},
 	state.ServiceEvents.Name(): {byUser: {deleted}, byControl: {created, deleted, "Events"}},
 }

@@ -76,6 +76,7 @@ func (l *link) wake(at time.Time) {
 		var out []protocol.Message
 		l.server.store.View(func(r *state.Reader) { out = l.session.Send(r, l.w.now) })
 		for _, m := range out {
+			l.w.toldToStop(m)
 			l.carry("server", l.agent.node.id, m, &l.toNode, l.deliverNode)
 		}
 		if why := l.session.Over(); why != "" {

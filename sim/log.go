@@ -15,6 +15,7 @@ const (
 	byRegister actor = "register" // api/ecs, in RegisterContainerInstance
 	byControl  actor = "control"
 	byDispatch actor = "dispatch"
+	byBalance  actor = "balance"
 )
 
 // tampered is the log in memory, with what only the world can do to it: note who commits, let a rival go

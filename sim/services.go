@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"havn/api/ecs"
 	"havn/lifecycle"
@@ -65,7 +66,8 @@ func (s *servants) create(on *server, who, cluster, name string) {
 	} else {
 		in.DesiredCount, in.DeploymentConfiguration = aws.Int32(one[int32](s, 0, 1, 2, 4)), s.configuration()
 	}
-	what := fmt.Sprintf("creates service %s in %s: %d of %s %s", name, cluster, aws.ToInt32(in.DesiredCount), *in.TaskDefinition, in.SchedulingStrategy)
+	in.LoadBalancers = s.balanced(on)
+	what := fmt.Sprintf("creates service %s in %s: %d of %s %s, %d load balancers", name, cluster, aws.ToInt32(in.DesiredCount), *in.TaskDefinition, in.SchedulingStrategy, len(in.LoadBalancers))
 	s.ask(on, who, what, nothing, func(ctx context.Context, api *ecs.Server) error { _, err := api.CreateService(ctx, in); return err }, nothing)
 }
 
@@ -121,7 +123,8 @@ func (s *servants) heal() {
 		u.stop(w.server, "user", arn)
 	}
 	definition := u.registerDefinition(w.server, "user", &sdk.RegisterTaskDefinitionInput{Family: aws.String("steady"),
-		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("a"), Image: aws.String("good"), Memory: aws.Int32(8)}}})
+		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("a"), Image: aws.String("good"), Memory: aws.Int32(8),
+			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}}}}})
 	for _, service := range s.those(func(v state.Service) bool { return v.Status == "ACTIVE" }) {
 		in := &sdk.UpdateServiceInput{Cluster: aws.String(clusterName(service.ClusterARN)), Service: &service.Name, TaskDefinition: &definition, ForceNewDeployment: true,
 			DeploymentConfiguration: &types.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(0), MaximumPercent: aws.Int32(100)}}
@@ -140,6 +143,7 @@ func (s *servants) heal() {
 	w.run(time.Second, nil) // the last commit may concern others
 	w.queuesAreEmpty()
 	s.lossIsMadeGood()
+	w.demand("a target is of a task that runs", settleWithin, w.targetsAreOfRunningTasks)
 	for _, service := range s.those(func(v state.Service) bool { return v.Status == "ACTIVE" }) {
 		s.delete(w.server, "user", clusterName(service.ClusterARN), service.Name)
 	}
@@ -214,12 +218,14 @@ func (s *servants) lossIsMadeGood() {
 type fleets struct {
 	tasks    map[string]map[string]state.Task // by service, by ARN: unstopped
 	services map[string]state.Service
-	checked  map[string][]string // by definition: essential containers that have a health check
-	vital    map[string][]string // essential containers
+	checked  map[string][]string        // by definition: essential containers that have a health check
+	vital    map[string][]string        // essential containers
+	groups   map[string]int             // by revision: in how many target groups its tasks are to stand
+	well     map[string]map[string]bool // by task: its targets that are healthy, or are probed no more
 }
 
 func newFleets() *fleets {
-	return &fleets{map[string]map[string]state.Task{}, map[string]state.Service{}, map[string][]string{}, map[string][]string{}}
+	return &fleets{map[string]map[string]state.Task{}, map[string]state.Service{}, map[string][]string{}, map[string][]string{}, map[string]int{}, map[string]map[string]bool{}}
 }
 
 // follow takes a commit in and holds it to what services were promised.
@@ -232,6 +238,13 @@ func (a *audit) follow(c state.Commit, by actor) {
 			f.define(r)
 		case state.Service:
 			f.services[r.ARN] = r
+		case state.ServiceRevision:
+			f.groups[r.ARN] = len(r.LoadBalancers)
+		case state.Target:
+			if f.well[r.TaskARN] == nil {
+				f.well[r.TaskARN] = map[string]bool{}
+			}
+			f.well[r.TaskARN][change.Key] = r.Health.State == elb.TargetHealthStateEnumHealthy
 		}
 	}
 	for _, change := range c.Changes {
@@ -298,7 +311,17 @@ func (f *fleets) healthy(t state.Task, now time.Time) bool {
 	if !f.live(t) || t.Last != lifecycle.Running {
 		return false
 	}
-	if len(checked) == 0 {
+	if balanced := f.groups[t.RevisionARN]; balanced > 0 {
+		well := 0
+		for _, is := range f.well[t.ARN] {
+			if is {
+				well++
+			}
+		}
+		if well < balanced {
+			return false
+		}
+	} else if len(checked) == 0 {
 		return now.Sub(t.StartedAt) >= 40*time.Second
 	}
 	well := 0

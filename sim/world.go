@@ -39,7 +39,7 @@ func (f *Failure) Rerun() string {
 
 // Stats say what a run was like, so that nobody is content with runs in which nothing happens.
 type Stats struct {
-	Events, Commits, Tasks, Started, Stopped, Crashes, Restarts, Lost, Races int
+	Events, Commits, Tasks, Started, Stopped, Crashes, Restarts, Lost, Races, Targets int
 }
 
 // Run is one seed from its first cluster to its last container. It returns nil if every promise was kept.
@@ -251,4 +251,5 @@ func (s *Stats) add(o Stats) {
 	s.Restarts += o.Restarts
 	s.Lost += o.Lost
 	s.Races += o.Races
+	s.Targets += o.Targets
 }
