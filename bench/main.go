@@ -49,10 +49,12 @@ var measurements = []measurement{
 	{"many", measureMany},
 	{"schedule", measureSchedule},
 	{"scale", measureScale},
+	{"proxy", measureProxy},
 }
 
 func main() {
-	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule, scale")
+	play()
+	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule, scale, proxy")
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "folder of havn, havn-shim and runc")
 	flag.IntVar(&c.rounds, "rounds", 60, "tasks started one after the other, and cold starts times ten")

@@ -35,7 +35,8 @@ func (p *Proxy) serveHTTP1(client net.Conn, at *entry) {
 	c.side.c = client
 	c.at.touch = c.touched
 	c.side.moved = c.at.touch
-	c.at.client = client
+	c.at.arn, c.at.client = at.arn, client
+	c.at.leave = func() { client.Close() }
 	if sys, ok := at.raw.(syscall.Conn); ok {
 		c.at.peek, _ = sys.SyscallConn()
 	}
@@ -190,6 +191,8 @@ func (c *conn) linger() {
 // The request's body.
 
 func (c *conn) after() []field { return c.body.trailers }
+
+func (c *conn) spent() bool { return c.body.over }
 
 func (c *conn) whole() ([]byte, bool) {
 	if c.q.length <= 0 || int64(c.buffered()) < c.q.length {

@@ -31,6 +31,7 @@ type source interface {
 	next() ([]byte, error) // io.EOF at its end
 	ready() bool
 	after() []field // trailers, at its end
+	spent() bool    // next has returned all of it, as far as one can tell
 	// whole returns the body if all of it has come, and takes it.
 	whole() ([]byte, bool)
 }
@@ -358,6 +359,12 @@ func (x *exchange) pass(u *upstream) (keep bool) {
 		return false
 	}
 	for {
+		if !u.body.ready() && !u.body.over {
+			if err := x.front.flush(); err != nil {
+				x.abandon()
+				return false
+			}
+		}
 		part, err := u.body.next()
 		if err == io.EOF {
 			break
@@ -369,12 +376,6 @@ func (x *exchange) pass(u *upstream) (keep bool) {
 		if err := x.front.part(part); err != nil {
 			x.abandon()
 			return false
-		}
-		if !u.body.ready() && !u.body.over {
-			if err := x.front.flush(); err != nil {
-				x.abandon()
-				return false
-			}
 		}
 	}
 	x.record.received = u.body.count

@@ -328,6 +328,24 @@ func TestConnectionsOutliveBodies(t *testing.T) {
 	}
 }
 
+func TestAHeadComesBeforeItsBody(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		heard := make(chan struct{})
+		s := newSite(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			<-heard
+		}))
+		s.secure = secure
+		r, err := s.open().client().Get(s.url("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(heard)
+		io.ReadAll(r.Body)
+		r.Body.Close()
+	}
+}
+
 func TestTrailersArePassedOn(t *testing.T) {
 	s := newSite(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")

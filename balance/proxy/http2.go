@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -27,11 +28,22 @@ func (p *Proxy) serveHTTP2(client net.Conn, at *entry) {
 	if l == nil {
 		return
 	}
-	dies := time.AfterFunc(l.Settings.ClientKeepAlive, func() { client.Close() })
-	defer dies.Stop()
+	base := &http.Server{MaxHeaderBytes: maxRequestHead, ReadHeaderTimeout: l.Settings.IdleTimeout}
 	server := &http2.Server{MaxConcurrentStreams: maxStreams, IdleTimeout: l.Settings.IdleTimeout, MaxReadFrameSize: 64 << 10}
+	if err := http2.ConfigureServer(base, server); err != nil {
+		p.Log.Error("cannot speak HTTP/2", "error", err)
+		return
+	}
+	// The connection is watched for its age, and for its listener's end: streams that are under way are finished.
+	over := watch{arn: at.arn, client: client, leave: sync.OnceFunc(func() {
+		go base.Shutdown(context.Background()) //nolint:errcheck // it has no listeners to close
+	})}
+	over.idle.Store(1 << 62)
+	over.dies.Store(p.sweeper.tick.Load() + p.ticks(l.Settings.ClientKeepAlive))
+	p.watch(&over)
+	defer p.unwatch(&over)
 	server.ServeConn(client, &http2.ServeConnOpts{
-		BaseConfig: &http.Server{MaxHeaderBytes: maxRequestHead, ReadHeaderTimeout: l.Settings.IdleTimeout},
+		BaseConfig: base,
 		Handler:    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serveStream(client, *at, w, r) }),
 	})
 }
@@ -44,6 +56,7 @@ type stream struct {
 	exact  bool // the answer's length is known
 	listen *route.Settings
 	moved  func()
+	count  int64 // of the body that next has returned
 }
 
 func (p *Proxy) serveStream(client net.Conn, at entry, w http.ResponseWriter, r *http.Request) {
@@ -54,7 +67,7 @@ func (p *Proxy) serveStream(client net.Conn, at entry, w http.ResponseWriter, r 
 	}
 	tick := &p.sweeper.tick
 	var watched watch
-	watched.client = client
+	watched.arn, watched.client = at.arn, client
 	watched.idle.Store(p.ticks(l.Settings.IdleTimeout))
 	watched.touch = func() { watched.moved.Store(tick.Load()) }
 	watched.quit = func() { r.Body.Close() }
@@ -146,6 +159,7 @@ func (s *stream) next() ([]byte, error) {
 		n, err := s.r.Body.Read(s.buffer())
 		if n > 0 {
 			s.moved()
+			s.count += int64(n)
 			return s.buf[:n], nil
 		}
 		if err != nil {
@@ -155,6 +169,7 @@ func (s *stream) next() ([]byte, error) {
 }
 
 func (s *stream) ready() bool           { return false }
+func (s *stream) spent() bool           { return s.count == s.r.ContentLength }
 func (s *stream) whole() ([]byte, bool) { return nil, false }
 
 func (s *stream) after() (fields []field) {
@@ -337,7 +352,9 @@ func (x *exchange) passHTTP2(from *http.Response) {
 	}
 	buf := bigBuffers.Get().(*[bigBuffer]byte)
 	defer bigBuffers.Put(buf)
-	first := true
+	if from.Body != http.NoBody {
+		x.front.flush() // the client may be waiting for the head before it says more
+	}
 	for {
 		n, err := from.Body.Read(buf[:])
 		x.record.received += int64(n)
@@ -352,10 +369,7 @@ func (x *exchange) passHTTP2(from *http.Response) {
 			x.broken = true
 			return
 		}
-		if first || n > 0 {
-			x.front.flush()
-		}
-		first = false
+		x.front.flush()
 	}
 	var trailers []field
 	for name, values := range from.Trailer {

@@ -157,7 +157,8 @@ func (p *Proxy) members(t *route.Table, g *route.Group) *members {
 	return made.(*members)
 }
 
-// Follow closes what a table leaves without use: idle connections to targets that drain or are gone. Whoever puts a
+// Follow closes what a table leaves without use: idle connections to targets that drain or are gone, and of clients to
+// listeners that are gone. Whoever puts a
 // table in force calls it, afterwards.
 func (p *Proxy) Follow(t *route.Table) {
 	open := map[string]bool{}
@@ -176,6 +177,7 @@ func (p *Proxy) Follow(t *route.Table) {
 		}
 		return true
 	})
+	p.sweeper.dismiss(func(arn string) bool { return t.Listeners[arn] != nil })
 	p.turns.Range(func(arn, _ any) bool {
 		if t.Groups[arn.(string)] == nil {
 			p.turns.Delete(arn)

@@ -46,8 +46,8 @@ func (p *pump) run(from source, u *upstream, length int64) bool {
 			}
 			return u.flush() == nil
 		}
-		if length -= int64(len(part)); length == 0 {
-			p.sent.Store(true) // before the target can have it all, and answer
+		if from.spent() {
+			p.sent.Store(true) // the target may answer before next says so
 		}
 		switch {
 		case chunked:

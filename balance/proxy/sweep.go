@@ -32,7 +32,9 @@ const (
 
 // watch is what the sweep knows of a client's connection, or of one stream of an HTTP/2 connection.
 type watch struct {
+	arn    string   // of its listener
 	client net.Conn // to be closed
+	leave  func()   // ends the connection when no request is under way
 	peek   syscall.RawConn
 	phase  atomic.Int32
 	moved  atomic.Int64 // the tick of the last read or write; of the phase's begin while waiting and reading
@@ -103,6 +105,17 @@ func (p *Proxy) sweepOnce() bool {
 	return s.running
 }
 
+// dismiss ends the connections of listeners that are gone, if no request is under way on them.
+func (s *sweeper) dismiss(stays func(listenerARN string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.watches {
+		if phase(w.phase.Load()) == waiting && !stays(w.arn) {
+			w.leave()
+		}
+	}
+}
+
 // look ends what has lasted too long, and what nobody waits for any more.
 func (w *watch) look(tick int64) {
 	still := tick - w.moved.Load()
@@ -110,7 +123,7 @@ func (w *watch) look(tick int64) {
 	switch phase(w.phase.Load()) {
 	case waiting:
 		if still >= idle || tick >= w.dies.Load() {
-			w.client.Close()
+			w.leave()
 		}
 	case reading:
 		if still >= idle {
