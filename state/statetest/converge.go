@@ -89,10 +89,11 @@ func converge(f *fixture) {
 // reach waits until a store shows a revision.
 func reach(f *fixture, s *state.Store, revision state.Revision) {
 	f.Helper()
-	if s.Revision() >= revision {
+	seen := s.Revision() // once: what comes between two looks would be waited for in vain
+	if seen >= revision {
 		return
 	}
-	for c := range s.Watch(f.ctx, s.Revision()) {
+	for c := range s.Watch(f.ctx, seen) {
 		if c.Revision >= revision {
 			return
 		}
