@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"havn/api/ecs"
+	"havn/control"
 	"havn/lifecycle"
 	"havn/placement"
 	"havn/state"
@@ -209,7 +211,58 @@ func durably(ctx context.Context, nodes, tasks int) ([]result, error) {
 		results = append(results, result{fmt.Sprintf("scale, %d nodes: RunTask of 10, durable, %d clients", nodes, clients),
 			fmt.Sprintf("%.0f tasks/s, p50 %s, p99 %s", rate, millis(percentile(latency, 50)), millis(percentile(latency, 99))), aim})
 	}
-	return results, nil
+	many, err := servicesAtOnce(ctx, store)
+	return append(results, many...), err
+}
+
+const manyServices = 1000
+
+// servicesAtOnce measures how long control takes to start a task for each of many services that are there at once.
+func servicesAtOnce(ctx context.Context, store *state.Store) ([]result, error) {
+	name := func(n int) string {
+		return strings.Replace(scaleCluster, ":cluster/", ":service/", 1) + fmt.Sprintf("/many-%04d", n)
+	}
+	for from := 0; from < manyServices; from += 100 {
+		err := store.Update(ctx, func(tx *state.Tx) error {
+			for n := from; n < from+100; n++ {
+				s := state.Service{ARN: name(n), Name: fmt.Sprintf("many-%04d", n), ClusterARN: scaleCluster, Status: "ACTIVE", CreatedAt: time.Now(), Desired: 1,
+					Scheduling: types.SchedulingStrategyReplica, Controller: types.DeploymentControllerTypeEcs, DeploymentARN: name(n) + "/d",
+					Configuration: types.DeploymentConfiguration{Strategy: types.DeploymentStrategyRolling}}
+				state.Services.Put(tx, s)
+				state.ServiceRevisions.Put(tx, state.ServiceRevision{ARN: name(n) + "/r", ServiceARN: s.ARN, ClusterARN: scaleCluster, DeploymentID: "ecs-svc/" + fmt.Sprint(n),
+					DefinitionARN: strings.Replace(scaleCluster, "cluster/scale", "task-definition/load:1", 1), CreatedAt: time.Now()})
+				state.ServiceDeployments.Put(tx, state.ServiceDeployment{ARN: s.DeploymentARN, ServiceARN: s.ARN, ClusterARN: scaleCluster, RevisionARN: name(n) + "/r",
+					Status: types.ServiceDeploymentStatusPending, CreatedAt: time.Now(), Configuration: s.Configuration})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	begin := time.Now()
+	from := store.Revision()
+	done := make(chan error, 1)
+	go func() {
+		done <- control.NewLoop(control.Config{Store: store, Controllers: []control.Controller{control.Deploy(time.Minute)}, Log: slog.New(slog.DiscardHandler)}).Run(running)
+	}()
+	started := 0
+	for c := range store.Watch(ctx, from) {
+		for _, change := range c.Changes {
+			if t, ok := change.New.(state.Task); ok && change.Old == nil && t.ServiceARN != "" {
+				started++
+			}
+		}
+		if started == manyServices {
+			break
+		}
+	}
+	took := time.Since(begin)
+	stop()
+	return []result{{fmt.Sprintf("scale, %d services of one task that are there at once", manyServices),
+		fmt.Sprintf("a task placed for each, durably, in %.2f s: %.0f/s", took.Seconds(), manyServices/took.Seconds()), ""}}, errors.Join(ctx.Err(), <-done)
 }
 
 // runTasks lets clients run tasks for some seconds.

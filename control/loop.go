@@ -64,7 +64,11 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// Loop runs controllers, one key at a time. It is for one goroutine.
+// atOnce is how many keys Run looks at at the same time. Most of a look is waiting for the log, which writes what comes at
+// the same time together; and one that takes long keeps the others waiting less.
+const atOnce = 8
+
+// Loop runs controllers: Step one key at a time, as a simulation wants it, Run several. Its methods are for one goroutine.
 type Loop struct {
 	config  Config
 	chance  *rand.Rand
@@ -89,19 +93,24 @@ func (l *Loop) Step(ctx context.Context, now time.Time) (worked bool) {
 		return false
 	}
 	again, err := l.reconcile(ctx, e, now)
+	l.finish(ctx, e, again, err, now)
+	return true
+}
+
+// finish puts a key back that is to be looked at again. It may have been offered meanwhile.
+func (l *Loop) finish(ctx context.Context, e *entry, again time.Duration, err error, now time.Time) {
 	switch {
 	case err != nil:
 		e.failures++
-		l.queue.push(e, now.Add(l.backoff(e.failures)))
+		l.queue.restore(e, now.Add(l.backoff(e.failures)))
 		if ctx.Err() == nil {
 			l.config.Log.Error("cannot reconcile", "controller", l.config.Controllers[e.controller].Name, "key", e.key,
 				"failures", e.failures, "error", err)
 		}
 	case again > 0:
 		e.failures = 0
-		l.queue.push(e, now.Add(again))
+		l.queue.restore(e, now.Add(again))
 	}
-	return true
 }
 
 // Wake is when the next key is due, if nothing is committed before.
@@ -112,7 +121,14 @@ func (l *Loop) Wake() time.Time {
 	return l.offerAt
 }
 
-// Run steps whenever something was committed or is due, until ctx ends.
+// result is what came of looking at a key.
+type result struct {
+	*entry
+	again time.Duration
+	err   error
+}
+
+// Run looks at keys whenever something was committed or is due, until ctx ends. A key is looked at by one at a time.
 func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	committed := make(chan struct{}, 1)
@@ -133,12 +149,45 @@ func (l *Loop) Run(ctx context.Context) error {
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		for ctx.Err() == nil && l.Step(ctx, time.Now()) {
+	results := make(chan result)
+	busy := map[entryID]bool{}
+	held := map[entryID]*entry{} // due while they are looked at
+	defer func() {
+		for range busy {
+			<-results
 		}
-		timer.Reset(time.Until(l.Wake()))
+	}()
+	for {
+		l.offer(time.Now())
+		for ctx.Err() == nil && len(busy) < atOnce {
+			e := l.queue.pop(time.Now())
+			if e == nil {
+				break
+			}
+			if busy[e.entryID] {
+				held[e.entryID] = e
+				continue
+			}
+			busy[e.entryID] = true
+			go func() {
+				again, err := l.reconcile(ctx, e, time.Now())
+				results <- result{e, again, err}
+			}()
+		}
+		if len(busy) < atOnce {
+			timer.Reset(time.Until(l.Wake()))
+		} else {
+			timer.Stop()
+		}
 		select {
 		case <-committed:
+		case r := <-results:
+			delete(busy, r.entryID)
+			if e := held[r.entryID]; e != nil {
+				delete(held, r.entryID)
+				l.queue.offer(e.controller, e.key, e.due)
+			}
+			l.finish(ctx, r.entry, r.again, r.err, time.Now())
 		case <-timer.C:
 		case <-watching:
 			if ctx.Err() == nil {

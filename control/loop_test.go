@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -279,5 +280,67 @@ func TestQueue(t *testing.T) {
 				}
 			},
 		})
+	})
+}
+
+// Run looks at several keys at a time, so that none waits for another; at one key one at a time, and once more if it
+// changed meanwhile.
+func TestKeysDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		store, err := state.Open(ctx, &state.Memory{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		inside := map[string]int{}
+		looks := map[string]int{}
+		slow := make(chan struct{})
+		controller := Controller{Name: "slow",
+			Concerns: func(c state.Change) []string { return []string{c.Key} },
+			Reconcile: func(_ *state.Tx, key string, _ time.Time) (time.Duration, error) {
+				mu.Lock()
+				looks[key]++
+				if inside[key]++; inside[key] > 1 {
+					t.Errorf("%s is looked at by two", key)
+				}
+				mu.Unlock()
+				if key == "slow" {
+					<-slow
+				}
+				mu.Lock()
+				inside[key]--
+				mu.Unlock()
+				return 0, nil
+			}}
+		loop := NewLoop(Config{Store: store, Controllers: []Controller{controller}})
+		done := make(chan error, 1)
+		go func() { done <- loop.Run(ctx) }()
+		w := &world{t: &testing.T{}, store: store}
+		w.putCluster("slow", "ACTIVE")
+		synctest.Wait()
+		for n := range 20 {
+			w.putCluster(fmt.Sprint(n), "ACTIVE")
+		}
+		w.putCluster("slow", "INACTIVE")
+		w.putCluster("slow", "ACTIVE")
+		synctest.Wait()
+		mu.Lock()
+		if len(looks) != 21 || looks["slow"] != 1 {
+			t.Errorf("while one is looked at: %v", looks)
+		}
+		mu.Unlock()
+		close(slow)
+		synctest.Wait()
+		mu.Lock()
+		if looks["slow"] != 2 {
+			t.Errorf("it changed while it was looked at, and was looked at %d times", looks["slow"])
+		}
+		mu.Unlock()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		store.Wait() //nolint:errcheck // it says that ctx has ended
 	})
 }

@@ -49,6 +49,17 @@ func (q *queue) push(e *entry, due time.Time) {
 	heap.Push(&q.order, e)
 }
 
+// restore puts an entry back that pop has given, unless its key has been offered meanwhile: then the earlier time holds.
+func (q *queue) restore(e *entry, due time.Time) {
+	now := q.entries[e.entryID]
+	if now == nil {
+		q.push(e, due)
+		return
+	}
+	now.failures = e.failures
+	q.offer(e.controller, e.key, due)
+}
+
 func (q *queue) arrive(e *entry, due time.Time) {
 	q.count++
 	e.due, e.number = due, q.count
