@@ -90,14 +90,16 @@ backend b
 	admin off
 	auto_https off
 }
-http://%[2]s {
+http://:%[2]s {
+	bind 127.0.0.1
 	reverse_proxy %[4]s
 }
-https://%[3]s {
+https://:%[3]s {
+	bind 127.0.0.1
 	tls %[1]s/both.pem %[1]s/both.pem
 	reverse_proxy %[4]s
 }
-`, dir, plain, secure, backend)
+`, dir, strings.TrimPrefix(plain, "127.0.0.1:"), strings.TrimPrefix(secure, "127.0.0.1:"), backend)
 		return command(ctx, dir, "Caddyfile", conf, "caddy", "run", "--adapter", "caddyfile", "--config")
 	}},
 	{"httputil.ReverseProxy", role("httputil")},
@@ -263,14 +265,16 @@ func (r *running) turn(ctx context.Context, secure bool) (turn, error) {
 			return turn{}, err
 		}
 		if secure {
-			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
 		}
-		defer conn.Close()
+		context.AfterFunc(ctx, func() { conn.Close() }) // one that waits for ever, too
 		asking.Go(func() {
 			for ctx.Err() == nil {
 				at := time.Now()
 				if err := askOnce(conn); err != nil {
-					errs <- err
+					if ctx.Err() == nil {
+						errs <- err
+					}
 					return
 				}
 				if counting.Load() {
