@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
@@ -173,6 +174,9 @@ func measureProxy(ctx context.Context, _ config) ([]result, error) {
 		if os.Getenv("HAVN_BENCH_VERBOSE") != "" {
 			cmd.Stderr = os.Stderr
 		}
+		// Asked to end, nginx ends its workers; killed, it would leave them.
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = 5 * time.Second
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
