@@ -87,6 +87,7 @@ var actedOnInDefinition = paths(`
 	containerDefinitions.restartPolicy.enabled
 	containerDefinitions.restartPolicy.ignoredExitCodes
 	containerDefinitions.restartPolicy.restartAttemptPeriod
+	containerDefinitions.versionConsistency
 	containerDefinitions.healthCheck.command
 	containerDefinitions.healthCheck.interval
 	containerDefinitions.healthCheck.timeout
@@ -129,7 +130,6 @@ var descriptiveInDefinition = map[string]string{
 	"volumes.efsVolumeConfiguration.transitEncryptionPort": "of a helper that is not needed here",
 	"containerDefinitions.portMappings.name":               "a name for others to refer to",
 	"containerDefinitions.portMappings.appProtocol":        "a hint for Service Connect",
-	"containerDefinitions.versionConsistency":              "concerns the tasks of a service only",
 }
 
 // refusedInDefinition are the members that no node acts on, and why: a task that sets one is not run.

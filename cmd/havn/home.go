@@ -181,6 +181,19 @@ func (h home) rootKey() (accessKey, error) {
 	return key, h.writeJSON("credentials", key)
 }
 
+// cookieKey is what the load balancers seal their cookies of stickiness with, made at the first start: clients stay with
+// their targets over a restart.
+func (h home) cookieKey() ([]byte, error) {
+	var key []byte
+	err := h.readJSON("cookie-key", &key)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	key = make([]byte, 32)
+	rand.Read(key)
+	return key, h.writeJSON("cookie-key", key)
+}
+
 // readRootKey reads the root access key of a folder that has one.
 func (h home) readRootKey() (accessKey, error) {
 	var key accessKey

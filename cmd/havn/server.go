@@ -109,7 +109,7 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 	s.run("lifecycle hooks", hook.New(store, log).Run)
 	s.run("controllers", func(ctx context.Context) error { return c.control(ctx, store, log) })
 	s.run("dispatch", dispatcher.Run)
-	if err := s.balance(c, store); err != nil {
+	if err := s.balance(c, h, store); err != nil {
 		return s, err
 	}
 	authority, err := certify.Open(h.path("ca"), time.Now())
@@ -151,13 +151,17 @@ func (c upConfig) start(ctx context.Context, h home, log *slog.Logger) (s *serve
 }
 
 // balance runs the load balancers.
-func (s *server) balance(c upConfig, store *state.Store) error {
+func (s *server) balance(c upConfig, h home, store *state.Store) error {
 	outside, err := c.outside()
 	if err != nil {
 		return err
 	}
+	key, err := h.cookieKey()
+	if err != nil {
+		return err
+	}
 	gauges := &load.Gauges{}
-	http := proxy.New(proxy.Config{Gauges: gauges, Log: s.log})
+	http := proxy.New(proxy.Config{Gauges: gauges, Log: s.log, CookieKey: key})
 	s.run("load balancers", balance.New(balance.Config{Store: store, Log: s.log, HTTP: http, Gauges: gauges, Outside: outside}).Run)
 	return nil
 }
