@@ -30,7 +30,7 @@ type havn struct {
 }
 
 // startHavn starts a Havn with an empty data folder and returns when it is ready.
-func startHavn(ctx context.Context, c config) (*havn, error) {
+func startHavn(ctx context.Context, c config, flags ...string) (*havn, error) {
 	dir, err := os.MkdirTemp("/tmp", "havn-bench-")
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func startHavn(ctx context.Context, c config) (*havn, error) {
 		return nil, err
 	}
 	h := &havn{bin: bin, dir: dir, endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	if err := h.run(ctx, "up", "--detach", "--listen", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+	if err := h.run(ctx, append([]string{"up", "--detach", "--listen", fmt.Sprintf("127.0.0.1:%d", port)}, flags...)...); err != nil {
 		return nil, err
 	}
 	var server struct{ PID int }

@@ -3,7 +3,7 @@
 // on one day say little.
 //
 //	make bench                 # everything, some minutes
-//	go run ./bench -only tasks # one part: start, api, tasks, memory, many, schedule, scale
+//	go run ./bench -only tasks # one part: start, api, tasks, memory, many, schedule, scale, service, proxy
 //
 // It starts a Havn of its own, from bin/, with its own data folder and port, and stops it.
 package main
@@ -49,12 +49,13 @@ var measurements = []measurement{
 	{"many", measureMany},
 	{"schedule", measureSchedule},
 	{"scale", measureScale},
+	{"service", measureService},
 	{"proxy", measureProxy},
 }
 
 func main() {
 	play()
-	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule, scale, proxy")
+	only := flag.String("only", "", "comma-separated parts to measure: start, api, tasks, memory, many, schedule, scale, service, proxy")
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "folder of havn, havn-shim and runc")
 	flag.IntVar(&c.rounds, "rounds", 60, "tasks started one after the other, and cold starts times ten")
