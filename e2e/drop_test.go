@@ -55,17 +55,56 @@ func TestNoRequestIsDropped(t *testing.T) {
 	l.end(t)
 }
 
+// TestNoRequestIsDroppedByBlueGreen: nor does traffic that moves from one target group to another lose any.
+func TestNoRequestIsDroppedByBlueGreen(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	h := newSite(t).start(t, "--steady-after", "1s")
+	h.load("origin.tar")
+	s := h.shifting("shop", 2)
+	l := s.load(t)
+	for n := range 6 {
+		s.deploy(fmt.Sprintf("v%d", n+2))
+	}
+	l.end(t)
+}
+
 // balanced is a service of the image origin behind an Application Load Balancer.
 type balanced struct {
 	*havnOf
-	elb     *elb.Client
-	name    string
-	group   string
-	host    string // of its load balancer, with the port
-	version string
+	elb      *elb.Client
+	name     string
+	group    string
+	listener string
+	host     string // of its load balancer, with the port
+	version  string
 }
 
 func (h *havnOf) balanced(name string, copies int32) *balanced {
+	h.t.Helper()
+	s := h.front(name)
+	s.create(copies, nil, types.DeploymentConfiguration{})
+	return s
+}
+
+// shifting is a balanced service whose deployments shift all traffic at once.
+func (h *havnOf) shifting(name string, copies int32) *balanced {
+	h.t.Helper()
+	s := h.front(name)
+	rules, err := s.elb.DescribeRules(within(h.t), &elb.DescribeRulesInput{ListenerArn: &s.listener})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.create(copies, &types.AdvancedConfiguration{
+		AlternateTargetGroupArn: aws.String(s.newGroup(name + "-other")),
+		ProductionListenerRule:  rules.Rules[0].RuleArn, // its only one, the default
+		RoleArn:                 aws.String("arn:aws:iam::000000000000:role/ecs"),
+	}, types.DeploymentConfiguration{Strategy: types.DeploymentStrategyBlueGreen, BakeTimeInMinutes: aws.Int32(0)})
+	return s
+}
+
+// front is what is in front of a service: a load balancer, its listener, a target group.
+func (h *havnOf) front(name string) *balanced {
 	h.t.Helper()
 	ctx := within(h.t)
 	// One in 20,000 answers is cut short by the SDK's own hand ("use of closed network connection"), which it retries if it may.
@@ -75,12 +114,7 @@ func (h *havnOf) balanced(name string, copies int32) *balanced {
 	s := &balanced{havnOf: h, name: name, version: "v1"}
 	s.elb = elb.New(elb.Options{BaseEndpoint: &h.endpoint, Region: "us-east-1", RetryMaxAttempts: 1,
 		Credentials: credentials.StaticCredentialsProvider{Value: h.key}})
-	groups, err := s.elb.CreateTargetGroup(ctx, &elb.CreateTargetGroupInput{Name: &name, Protocol: elbtypes.ProtocolEnumHttp, Port: aws.Int32(80),
-		HealthCheckPath: aws.String("/health"), HealthCheckIntervalSeconds: aws.Int32(5)})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	s.group = *groups.TargetGroups[0].TargetGroupArn
+	s.group = s.newGroup(name)
 	balancers, err := s.elb.CreateLoadBalancer(ctx, &elb.CreateLoadBalancerInput{Name: &name})
 	if err != nil {
 		h.t.Fatal(err)
@@ -90,18 +124,34 @@ func (h *havnOf) balanced(name string, copies int32) *balanced {
 		h.t.Fatal(err)
 	}
 	s.host = fmt.Sprintf("%s:%d", *balancers.LoadBalancers[0].DNSName, port)
-	_, err = s.elb.CreateListener(ctx, &elb.CreateListenerInput{LoadBalancerArn: balancers.LoadBalancers[0].LoadBalancerArn, Port: aws.Int32(int32(port)),
+	listeners, err := s.elb.CreateListener(ctx, &elb.CreateListenerInput{LoadBalancerArn: balancers.LoadBalancers[0].LoadBalancerArn, Port: aws.Int32(int32(port)),
 		Protocol: elbtypes.ProtocolEnumHttp, DefaultActions: []elbtypes.Action{{Type: elbtypes.ActionTypeEnumForward, TargetGroupArn: &s.group}}})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	_, err = h.CreateService(ctx, &ecs.CreateServiceInput{ServiceName: &name, TaskDefinition: aws.String(s.register()), DesiredCount: &copies,
-		LoadBalancers: []types.LoadBalancer{{TargetGroupArn: &s.group, ContainerName: aws.String("web"), ContainerPort: aws.Int32(80)}}})
+	s.listener = *listeners.Listeners[0].ListenerArn
+	return s
+}
+
+func (s *balanced) newGroup(name string) (arn string) {
+	s.t.Helper()
+	out, err := s.elb.CreateTargetGroup(within(s.t), &elb.CreateTargetGroupInput{Name: &name, Protocol: elbtypes.ProtocolEnumHttp, Port: aws.Int32(80),
+		HealthCheckPath: aws.String("/health"), HealthCheckIntervalSeconds: aws.Int32(5)})
 	if err != nil {
-		h.t.Fatal(err)
+		s.t.Fatal(err)
+	}
+	return *out.TargetGroups[0].TargetGroupArn
+}
+
+func (s *balanced) create(copies int32, advanced *types.AdvancedConfiguration, configuration types.DeploymentConfiguration) {
+	s.t.Helper()
+	_, err := s.CreateService(within(s.t), &ecs.CreateServiceInput{ServiceName: &s.name, TaskDefinition: aws.String(s.register()), DesiredCount: &copies,
+		DeploymentConfiguration: &configuration, LoadBalancers: []types.LoadBalancer{{TargetGroupArn: &s.group, ContainerName: aws.String("web"),
+			ContainerPort: aws.Int32(80), AdvancedConfiguration: advanced}}})
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	s.steady()
-	return s
 }
 
 func (s *balanced) register() string {
