@@ -147,6 +147,7 @@ func TestNullsAreNotStored(t *testing.T) {
 // with -update when a version is added, or before the first release.
 func TestFormatsAreWrittenDown(t *testing.T) {
 	var b strings.Builder
+	written := map[string]bool{}
 	for _, table := range []struct {
 		schema *schema
 		record any
@@ -154,10 +155,21 @@ func TestFormatsAreWrittenDown(t *testing.T) {
 		{Clusters.schema, Cluster{}}, {TaskDefinitions.schema, TaskDefinition{}}, {Families.schema, Family{}},
 		{Tasks.schema, Task{}}, {Nodes.schema, Node{}}, {Instances.schema, Instance{}},
 		{ClientTokens.schema, ClientToken{}}, {AccountSettings.schema, AccountSetting{}},
-		{LogGroups.schema, LogGroup{}}, {LogStreams.schema, LogStream{}}, {fences.schema, Fence{}},
+		{LogGroups.schema, LogGroup{}}, {LogStreams.schema, LogStream{}}, {Stories.schema, Story{}}, {Refusals.schema, Refusal{}},
+		{CapacityProviders.schema, CapacityProvider{}}, {Services.schema, Service{}}, {ServiceRevisions.schema, ServiceRevision{}},
+		{ServiceDeployments.schema, ServiceDeployment{}}, {ServiceEvents.schema, ServiceHistory{}}, {TaskSets.schema, TaskSet{}},
+		{LoadBalancers.schema, LoadBalancer{}}, {Listeners.schema, Listener{}}, {ListenerRules.schema, ListenerRule{}},
+		{TargetGroups.schema, TargetGroup{}}, {Targets.schema, Target{}}, {BalancerLedgers.schema, BalancerLedger{}},
+		{Certificates.schema, Certificate{}}, {fences.schema, Fence{}},
 	} {
+		written[table.schema.name] = true
 		fmt.Fprintf(&b, "%s v%d\n", table.schema.name, table.schema.format)
 		members(&b, reflect.TypeOf(table.record), "  ", nil)
+	}
+	for _, s := range schemas.list {
+		if !written[s.name] && !strings.Contains(s.name, "test-") { // tests have their own
+			t.Errorf("the format of %s is not written down here", s.name)
+		}
 	}
 	if strings.Contains(b.String(), "\n  V ") || strings.Contains(b.String(), "\n  v ") {
 		t.Error("a record cannot have a member v: that is its version")
