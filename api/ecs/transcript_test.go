@@ -35,9 +35,9 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 //	connect NODE             the node's agent connects
 //	disconnect NODE          it goes away
 //	impair NODE              it says that the machine is IMPAIRED, for the reason that follows
-//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [desired=RUNNING] [group=GROUP] [service=NAME]
+//	task id=ID cluster=NAME definition=ARN instance=ARN [last=RUNNING] [desired=RUNNING] [group=GROUP] [service=NAME] [attached]
 //	                         a task is placed, with 256 CPU units and 512 MiB; of a service, it is made from what the
-//	                         service is heading for
+//	                         service is heading for; targets may stand for it
 //	elb group|listener|rule  api/elbv2 writes the record that follows
 //	control service|deployment|revision|events CLUSTER/NAME
 //	                         control writes the members that follow into the service, its latest deployment, the
@@ -246,7 +246,7 @@ func (w *world) placeTask(t testing.TB, d *datadriven.TestData) {
 			startedBy = r.DeploymentID
 		}
 		state.Tasks.Put(tx, state.Task{
-			ServiceARN: serviceARN, RevisionARN: latest.Heading(), StartedBy: startedBy,
+			ServiceARN: serviceARN, RevisionARN: latest.Heading(), StartedBy: startedBy, Attached: d.HasArg("attached"),
 			ARN: arn + "task/" + cluster + "/" + id, ClusterARN: i.ClusterARN, DefinitionARN: arn + "task-definition/" + definition,
 			InstanceARN: i.ARN, NodeID: i.NodeID, Group: group, LaunchType: "EC2",
 			Reserved: held, Desired: lifecycle.Status(desired), Last: lifecycle.Status(last), CreatedAt: start, Version: 1,
